@@ -1,0 +1,3 @@
+//! The `pleach` command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Data sets.
+#![forbid(unsafe_code)]

@@ -1,0 +1,341 @@
+//! All of reverse-mode automatic differentiation.
+//!
+//! An op that has a differentiable input calls [`Tensor::record`]; the result then holds a [`Node`]: the op (with exactly
+//! what it saved) and the nodes of its inputs. [`Tensor::backward_steps`] walks the nodes from the newest to the oldest, an
+//! order in which every node has its whole gradient before its turn. Training drains that iterator
+//! ([`Tensor::backward`]); a debugger steps it.
+
+use crate::grad::GradOutput;
+use crate::reference::Array;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What an op says about itself, for people.
+#[derive(Clone, Copy, Debug)]
+pub struct OpDoc {
+    /// Name of the op, as in `conv2d`.
+    pub name: &'static str,
+    /// The forward formula, as in `y = max(x, 0)`.
+    pub formula: &'static str,
+    /// The vector-Jacobian product, as in `grad_input = grad_output * (y > 0)`.
+    pub gradient: &'static str,
+}
+
+/// The backward half of an op. The fields of the implementing struct are exactly what is saved for it.
+pub trait Backward: Send + Sync {
+    /// Name and formulas.
+    fn doc(&self) -> OpDoc;
+
+    /// Turns the gradient of the output into gradients of the inputs, handed to `grads` by position. Skips inputs for
+    /// which [`Grads::needs`] is false.
+    fn backward(&self, grad_output: GradOutput, grads: &mut Grads);
+
+    /// The forward pass again, naively and in `f64`.
+    fn reference(&self, inputs: &[&Array]) -> Array;
+}
+
+/// Where an input of a node came from.
+#[derive(Clone)]
+pub enum Input {
+    /// Made by another node, or a leaf.
+    Node(Arc<Node>),
+    /// Not differentiable.
+    Constant(Tensor),
+}
+
+/// One entry of the tape.
+pub struct Node {
+    id: u64,
+    shape: Shape,
+    inputs: Vec<Input>,
+    /// Taken by the backward pass, which so frees what was saved; `None` from the start for a leaf.
+    op: Mutex<Option<Arc<dyn Backward>>>,
+    leaf: bool,
+}
+
+impl Node {
+    /// Increases along the tape; an input's id is smaller than its consumer's.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Shape of the node's output.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The inputs, in the op's order. Empty for a leaf.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
+    /// Whether this is a leaf: a tensor that [`Tensor::requires_grad`] was called on.
+    pub fn is_leaf(&self) -> bool {
+        self.leaf
+    }
+
+    /// The op, unless this is a leaf or the backward pass has come by.
+    pub fn op(&self) -> Option<Arc<dyn Backward>> {
+        self.op.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+}
+
+impl Drop for Node {
+    /// Unlinks the chain in a loop: recursion would overflow the stack on networks of a thousand layers.
+    fn drop(&mut self) {
+        let mut stack = std::mem::take(&mut self.inputs);
+        while let Some(input) = stack.pop() {
+            if let Input::Node(node) = input
+                && let Some(mut node) = Arc::into_inner(node)
+            {
+                stack.append(&mut node.inputs);
+            }
+        }
+    }
+}
+
+thread_local! {
+    static RECORDING: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Runs `f` without recording: its tensors are off the tape, and what ops would save is dropped at once.
+pub fn no_grad<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            RECORDING.set(self.0);
+        }
+    }
+    let _restore = Restore(RECORDING.replace(false));
+    f()
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Tensor {
+    /// The same values as a leaf of the tape: gradients flow to it, and [`Gradients::get`] finds them by it and its clones.
+    pub fn requires_grad(&self) -> Tensor {
+        let node = Node { id: next_id(), shape: self.shape(), inputs: vec![], op: Mutex::new(None), leaf: true };
+        self.detach().with_node(node)
+    }
+
+    /// Whether gradients flow to or through this tensor.
+    pub fn is_recorded(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// The tape node that made this tensor.
+    pub fn node(&self) -> Option<&Arc<Node>> {
+        self.node.as_ref()
+    }
+
+    /// Puts the op that made this tensor on the tape, unless no input is differentiable or [`no_grad`] is in force. `op` must
+    /// not own this tensor's node (save a [`detach`](Tensor::detach)ed clone of an output).
+    pub fn record(self, inputs: &[&Tensor], op: impl Backward + 'static) -> Tensor {
+        if !RECORDING.get() || inputs.iter().all(|t| t.node.is_none()) {
+            return self.detach();
+        }
+        let inputs = inputs.iter().map(|t| match &t.node {
+            Some(node) => Input::Node(node.clone()),
+            None => Input::Constant((*t).clone()),
+        });
+        let node = Node {
+            id: next_id(),
+            shape: self.shape(),
+            inputs: inputs.collect(),
+            op: Mutex::new(Some(Arc::new(op))),
+            leaf: false,
+        };
+        self.with_node(node)
+    }
+
+    /// Gradients of this scalar with respect to every leaf it depends on. What the ops saved is freed on the way.
+    ///
+    /// # Panics
+    /// If this is not a single element, is not on the tape, or its tape was walked before.
+    #[track_caller]
+    pub fn backward(&self) -> Gradients {
+        assert_eq!(self.elements(), 1, "backward: the loss must be a scalar, it has shape {}", self.shape());
+        let mut steps = self.backward_steps(Tensor::full(self.shape(), 1.0));
+        steps.by_ref().for_each(drop);
+        steps.into_gradients()
+    }
+
+    /// The backward pass from this tensor, one node a step, given the gradient of the (unnamed) loss with respect to it.
+    ///
+    /// # Panics
+    /// If this tensor is not on the tape or `grad_output` has another shape.
+    #[track_caller]
+    pub fn backward_steps(&self, grad_output: Tensor) -> BackwardSteps {
+        let node = self.node.as_ref().expect("backward: the tensor is not on the tape");
+        assert_eq!(
+            grad_output.shape(),
+            self.shape(),
+            "backward: grad_output {} does not match the tensor {}",
+            grad_output.shape(),
+            self.shape()
+        );
+        let pending = Pending { node: node.clone(), grad: GradOutput::from(grad_output.detach()) };
+        BackwardSteps {
+            pending: BTreeMap::from([(node.id, pending)]),
+            gradients: Gradients::default(),
+            keep_tape: false,
+        }
+    }
+}
+
+/// A node whose gradient is being gathered.
+struct Pending {
+    node: Arc<Node>,
+    grad: GradOutput,
+}
+
+/// The backward pass as an iterator; see [`Tensor::backward_steps`].
+pub struct BackwardSteps {
+    pending: BTreeMap<u64, Pending>,
+    gradients: Gradients,
+    keep_tape: bool,
+}
+
+/// One step of the backward pass, already carried out.
+pub struct BackwardStep {
+    /// The node that was walked.
+    pub node: Arc<Node>,
+    /// The whole gradient of its output; only in a walk that [keeps the tape](BackwardSteps::keep_tape).
+    pub grad_output: Option<Tensor>,
+}
+
+impl BackwardSteps {
+    /// Leaves the saved values in place, so that the tape can be replayed or walked again, and reports each step's
+    /// `grad_output`. Costs the memory that the walk would have freed.
+    pub fn keep_tape(mut self) -> BackwardSteps {
+        self.keep_tape = true;
+        self
+    }
+
+    /// The gradients gathered so far; complete when the iterator has ended.
+    pub fn into_gradients(self) -> Gradients {
+        self.gradients
+    }
+}
+
+impl Iterator for BackwardSteps {
+    type Item = BackwardStep;
+
+    fn next(&mut self) -> Option<BackwardStep> {
+        let (id, Pending { node, grad }) = self.pending.pop_last()?;
+        if node.leaf {
+            let grad = grad.into_tensor();
+            let grad_output = self.keep_tape.then(|| grad.clone());
+            self.gradients.0.insert(id, grad);
+            return Some(BackwardStep { node, grad_output });
+        }
+        let op = {
+            let mut op = node.op.lock().unwrap_or_else(|e| e.into_inner());
+            if self.keep_tape { op.clone() } else { op.take() }
+        };
+        let op = op.expect("backward: this tape was walked before, and what its ops saved is gone");
+        let (grad, grad_output) = if self.keep_tape {
+            let whole = grad.into_tensor();
+            (GradOutput::from(whole.clone()), Some(whole))
+        } else {
+            (grad, None)
+        };
+        op.backward(grad, &mut Grads { inputs: &node.inputs, pending: &mut self.pending });
+        Some(BackwardStep { node, grad_output })
+    }
+}
+
+/// Where an op puts the gradients of its inputs. The tape owns their sums.
+pub struct Grads<'a> {
+    inputs: &'a [Input],
+    pending: &'a mut BTreeMap<u64, Pending>,
+}
+
+impl Grads<'_> {
+    /// Whether input `i` wants a gradient.
+    pub fn needs(&self, i: usize) -> bool {
+        matches!(self.inputs[i], Input::Node(_))
+    }
+
+    fn slot(&mut self, i: usize) -> Option<&mut GradOutput> {
+        let Input::Node(node) = &self.inputs[i] else { return None };
+        let pending = self
+            .pending
+            .entry(node.id)
+            .or_insert_with(|| Pending { node: node.clone(), grad: GradOutput::empty(node.shape) });
+        Some(&mut pending.grad)
+    }
+
+    /// Adds `grad`, of input `i`'s shape, to that input's gradient.
+    #[track_caller]
+    pub fn add(&mut self, i: usize, grad: Tensor) {
+        if let Some(slot) = self.slot(i) {
+            slot.add(grad);
+        }
+    }
+
+    /// Adds `grad * scale[c]`, without computing it now.
+    #[track_caller]
+    pub fn add_scaled(&mut self, i: usize, grad: Tensor, scale: Tensor) {
+        if let Some(slot) = self.slot(i) {
+            slot.add_scaled(grad, scale);
+        }
+    }
+
+    /// Adds `slope[c] * map + offset[c]`, without computing it now; `coefficients` is `(2, C)`: slopes, then offsets.
+    #[track_caller]
+    pub fn add_affine_of(&mut self, i: usize, map: Tensor, coefficients: Tensor) {
+        if let Some(slot) = self.slot(i) {
+            slot.add_affine_of(map, coefficients);
+        }
+    }
+
+    /// Lets an op add into the tape's own buffer in place: `write(buffer, fresh)` must store its contribution where
+    /// `fresh`, and add it otherwise. For maps with many readers (dense blocks), where separate tensors would cost a pass each.
+    pub fn accumulate(&mut self, i: usize, write: impl FnOnce(&mut [f32], bool)) {
+        if let Some(slot) = self.slot(i) {
+            slot.accumulate(write);
+        }
+    }
+}
+
+/// Gradients by leaf.
+#[derive(Default)]
+pub struct Gradients(HashMap<u64, Tensor>);
+
+impl Gradients {
+    /// The gradient of a leaf (or of any clone of it). `None` if the loss does not depend on it.
+    pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
+        self.0.get(&leaf.node.as_ref()?.id)
+    }
+
+    /// For changing gradients in place, as clipping does.
+    pub fn get_mut(&mut self, leaf: &Tensor) -> Option<&mut Tensor> {
+        self.0.get_mut(&leaf.node.as_ref()?.id)
+    }
+}
+
+/// The nodes that `output` depends on, oldest first, leaves included.
+pub fn tape(output: &Tensor) -> Vec<Arc<Node>> {
+    let mut found = BTreeMap::new();
+    let mut stack: Vec<_> = output.node.iter().cloned().collect();
+    while let Some(node) = stack.pop() {
+        for input in &node.inputs {
+            if let Input::Node(input) = input
+                && !found.contains_key(&input.id)
+            {
+                stack.push(input.clone());
+            }
+        }
+        found.insert(node.id, node);
+    }
+    found.into_values().collect()
+}

@@ -1,0 +1,2 @@
+//! Layers, networks and optimisers.
+#![forbid(unsafe_code)]
