@@ -4,3 +4,4 @@
 //! the portable level is always compiled and tested against the fast one.
 
 pub mod elementwise;
+pub mod gemm;
