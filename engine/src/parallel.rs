@@ -19,6 +19,26 @@ pub fn chunks_mut(out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + S
     out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk));
 }
 
+/// Calls `f(i, chunk_a, chunk_b)` for each pair of chunks of `len` elements of `a` and `b`, for passes with two results.
+///
+/// # Panics
+/// If `a` and `b` differ in length.
+pub fn chunks_mut_pair(
+    a: &mut [f32],
+    b: &mut [f32],
+    len: usize,
+    f: impl Fn(usize, &mut [f32], &mut [f32]) + Send + Sync,
+) {
+    assert_eq!(a.len(), b.len(), "chunks_mut_pair: a and b differ in length");
+    if a.is_empty() || len == 0 {
+        return;
+    }
+    if a.len() <= len {
+        return f(0, a, b);
+    }
+    a.par_chunks_mut(len).zip(b.par_chunks_mut(len)).enumerate().for_each(|(i, (a, b))| f(i, a, b));
+}
+
 /// `f(i)` for `i` in `0..tasks`, in parallel; results in order.
 pub fn map<T: Send>(tasks: usize, f: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
     if tasks <= 1 {
