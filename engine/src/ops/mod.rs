@@ -1,11 +1,17 @@
 //! The ops, one file each: documentation, forward, backward, `f64` reference and tests together.
 
 mod avg_pool2d;
+mod concat;
 mod global_avg_pool;
 mod max_pool2d;
+mod pad;
 mod pool2d;
 mod relu;
 mod scale;
+mod shuffle_channels;
+mod slice_channels;
+mod subsample2d;
 mod sum;
 
+pub use concat::concat;
 pub use pool2d::Pool2d;
