@@ -2,7 +2,10 @@
 
 mod avg_pool2d;
 mod concat;
+mod cross_entropy;
+mod dropout;
 mod global_avg_pool;
+mod log_softmax;
 mod max_pool2d;
 mod pad;
 mod pool2d;
