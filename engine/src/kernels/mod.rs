@@ -3,5 +3,6 @@
 //! Every kernel has one generic body over pulp's SIMD token, so that one source serves AVX2, NEON and the portable level;
 //! the portable level is always compiled and tested against the fast one.
 
+pub mod channel_sums;
 pub mod elementwise;
 pub mod gemm;

@@ -1,5 +1,6 @@
 //! The ops, one file each: documentation, forward, backward, `f64` reference and tests together.
 
+mod affine;
 mod avg_pool2d;
 mod concat;
 mod cross_entropy;
@@ -13,6 +14,7 @@ mod relu;
 mod scale;
 mod shuffle_channels;
 mod slice_channels;
+mod standardise;
 mod subsample2d;
 mod sum;
 
