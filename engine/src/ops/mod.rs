@@ -1,22 +1,31 @@
 //! The ops, one file each: documentation, forward, backward, `f64` reference and tests together.
 
+mod add;
 mod affine;
 mod avg_pool2d;
+mod broadcast;
 mod concat;
 mod cross_entropy;
+mod div;
 mod dropout;
 mod global_avg_pool;
 mod log_softmax;
+mod matmul;
 mod max_pool2d;
+mod mul;
 mod pad;
 mod pool2d;
 mod relu;
+mod reshape;
 mod scale;
 mod shuffle_channels;
 mod slice_channels;
 mod standardise;
 mod subsample2d;
 mod sum;
+mod sum_axis;
+mod transpose;
+mod unary;
 
 pub use concat::concat;
 pub use pool2d::Pool2d;
