@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// Decoded by Pillow 12 (libjpeg-turbo). Decoders differ in how they round and interpolate the halved chroma: over all images
+    /// Decoded by Pillow 13 (libjpeg-turbo). Decoders differ in how they round and interpolate the halved chroma: over all images
     /// ours was at most 5 levels away, and 0.3 on average.
     #[test]
     fn pixels_are_those_of_libjpeg() {

@@ -244,9 +244,10 @@ mod tests {
         assert!(message(dir.path()).starts_with("DIR/train/cat/more: is a folder inside the folder of a class; "));
         fs::remove_dir(dir.path().join("train/cat/more")).unwrap();
         fs::write(dir.path().join("train/loose.png"), "").unwrap();
-        assert!(
-            message(dir.path()).starts_with("DIR/train/loose.png: is a file where folders of classes are expected")
-        );
+        assert!(message(dir.path()).starts_with("DIR/train/loose.png: is a file where only folders of classes are"));
+        fs::remove_file(dir.path().join("train/loose.png")).unwrap();
+        fs::write(dir.path().join("test/loose.png"), "").unwrap();
+        assert!(message(dir.path()).starts_with("DIR/test/loose.png: is a file where"));
     }
 
     #[test]
