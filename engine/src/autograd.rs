@@ -9,7 +9,7 @@ use crate::grad::GradOutput;
 use crate::reference::Array;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -114,6 +114,26 @@ pub fn no_grad<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// Sees the output of every op as it is made.
+type Observer = Box<dyn FnMut(&Tensor, OpDoc)>;
+
+thread_local! {
+    static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` while `observer` is shown the output of every op that this thread computes, recorded or not, with what the op says
+/// about itself: to find the first value that is not finite. The observer must not compute with tensors itself.
+pub fn observe<T>(observer: impl FnMut(&Tensor, OpDoc) + 'static, f: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Observer>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OBSERVER.set(self.0.take());
+        }
+    }
+    let _restore = Restore(OBSERVER.replace(Some(Box::new(observer))));
+    f()
+}
+
 fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -139,6 +159,11 @@ impl Tensor {
     /// Puts the op that made this tensor on the tape, unless no input is differentiable or [`no_grad`] is in force. `op` must
     /// not own this tensor's node (save a [`detach`](Tensor::detach)ed clone of an output).
     pub fn record(self, inputs: &[&Tensor], op: impl Backward + 'static) -> Tensor {
+        OBSERVER.with_borrow_mut(|observer| {
+            if let Some(observer) = observer {
+                observer(&self, op.doc());
+            }
+        });
         if !RECORDING.get() || inputs.iter().all(|t| t.node.is_none()) {
             return self.detach();
         }
@@ -338,4 +363,24 @@ pub fn tape(output: &Tensor) -> Vec<Arc<Node>> {
         found.insert(node.id, node);
     }
     found.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    #[test]
+    fn an_observer_sees_every_op_in_order_and_only_while_it_is_on() {
+        let seen: Rc<RefCell<Vec<(&str, f32)>>> = Rc::default();
+        let x = Tensor::from_slice([2], &[1.0, -2.0]).requires_grad();
+        let log = seen.clone();
+        let watch = move |output: &Tensor, doc: OpDoc| log.borrow_mut().push((doc.name, output.data()[0]));
+        observe(watch, || {
+            x.scale(3.0).relu();
+            no_grad(|| x.scale(2.0))
+        });
+        x.scale(5.0);
+        assert_eq!(*seen.borrow(), [("scale", 3.0), ("relu", 3.0), ("scale", 2.0)]);
+    }
 }

@@ -1,0 +1,85 @@
+//! One step: forward, backward, update.
+
+use super::Trainer;
+use super::evaluate::count_correct;
+use super::non_finite;
+use crate::failure::Failure;
+use data::Batch;
+use engine::{Gradients, Tensor};
+use nn::{Context, Param};
+
+/// What a step yields.
+pub struct Done {
+    /// Mean over the batch, in nats.
+    pub loss: f32,
+    /// Images classified rightly; mixed ones count in parts.
+    pub correct: f64,
+}
+
+impl Trainer {
+    /// Trains on `batch` as step `step`, counted from 1.
+    pub(super) fn step(&mut self, batch: &Batch, step: u64) -> Result<Done, Failure> {
+        let images = &self.dataset.train;
+        let shape = [batch.labels.len(), images.height, images.width, images.channels];
+        let images = Tensor::from_slice(shape, &batch.images);
+        let logits = self.model.forward(&images, &Context::train(self.config.seed, step));
+        let loss = loss_of(&logits, batch, self.config.training.label_smoothing);
+        let done = Done { loss: loss.item(), correct: correct_of(&logits, batch) };
+        if !done.loss.is_finite() {
+            return Err(self.diagnose(&images, batch, step, done.loss));
+        }
+        drop(logits);
+        let params = self.model.params();
+        let mut gradients = loss.backward();
+        if !all_finite(&gradients, &params) {
+            return Err(self.diagnose(&images, batch, step, done.loss));
+        }
+        if self.config.training.clip > 0.0 {
+            nn::optim::clip_grad_norm(&mut gradients, &params, self.config.training.clip);
+        }
+        self.optimizer.step(&gradients, self.lr);
+        Ok(done)
+    }
+
+    /// The step again, watched op by op, to say where the first value that is not finite came from.
+    fn diagnose(&self, images: &Tensor, batch: &Batch, step: u64, loss: f32) -> Failure {
+        let what = if loss.is_finite() { "a gradient is not finite".into() } else { format!("the loss is {loss}") };
+        let smoothing = self.config.training.label_smoothing;
+        let ctx = Context::train(self.config.seed, step);
+        let cause = non_finite::first(&self.model.params(), || {
+            loss_of(&self.model.forward(images, &ctx), batch, smoothing)
+        });
+        Failure::work(format!(
+            "step {step} (lr {}): {what}; {cause}; the last checkpoint is kept: try a lower --lr, --clip 1 or a warm-up \
+             (--set schedule.warmup_steps=400)",
+            self.lr
+        ))
+    }
+}
+
+/// Mean cross-entropy of the batch; of mixed images, that of both labels in their shares.
+fn loss_of(logits: &Tensor, batch: &Batch, label_smoothing: f32) -> Tensor {
+    let own = logits.cross_entropy(&batch.labels, label_smoothing);
+    match &batch.mixed {
+        None => own,
+        Some(mixed) => {
+            let other = logits.cross_entropy(&mixed.labels, label_smoothing);
+            own.scale(mixed.lambda).add(&other.scale(1.0 - mixed.lambda))
+        }
+    }
+}
+
+fn correct_of(logits: &Tensor, batch: &Batch) -> f64 {
+    let own = count_correct(logits, &batch.labels);
+    match &batch.mixed {
+        None => own,
+        Some(mixed) => {
+            let lambda = f64::from(mixed.lambda);
+            lambda * own + (1.0 - lambda) * count_correct(logits, &mixed.labels)
+        }
+    }
+}
+
+fn all_finite(gradients: &Gradients, params: &[(String, Param)]) -> bool {
+    params.iter().all(|(_, param)| gradients.get(&param.value()).is_none_or(|g| non_finite::is_clean(g.data())))
+}
