@@ -23,31 +23,40 @@ pub fn zip(a: (&[f32], Shape), b: (&[f32], Shape), y: (&mut [f32], Shape), f: im
     assert_eq!(b.len(), b_shape.elements(), "zip: b does not fill its shape");
     assert_eq!(y.len(), shape.elements(), "zip: y does not fill its shape");
     let dims = merge(a_shape, b_shape, shape);
+    let strides = dims[dims.len() - 1].strides;
     chunks_mut(y, CHUNK, |i, y| {
+        // Whatever is called here rather than inlined would be compiled without the wide instructions.
         dispatch(
             #[inline(always)]
             || {
-                runs(&dims, i * CHUNK, y, |y, at| {
-                    let n = y.len();
-                    match dims[dims.len() - 1].strides {
-                        [0, 0] => y.fill(f(a[at[0]], b[at[1]])),
-                        [0, _] => {
-                            let a = a[at[0]];
-                            y.iter_mut().zip(&b[at[1]..][..n]).for_each(|(y, &b)| *y = f(a, b));
-                        }
-                        [_, 0] => {
-                            let b = b[at[1]];
-                            y.iter_mut().zip(&a[at[0]..][..n]).for_each(|(y, &a)| *y = f(a, b));
-                        }
-                        _ => {
-                            let (a, b) = (&a[at[0]..][..n], &b[at[1]..][..n]);
-                            y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = f(a, b));
-                        }
-                    }
-                })
+                runs(
+                    &dims,
+                    i * CHUNK,
+                    y,
+                    #[inline(always)]
+                    |y, at| zip_run(strides, &a[at[0]..], &b[at[1]..], y, &f),
+                )
             },
         );
     });
+}
+
+/// One run: each operand advances by its stride, 0 or 1.
+#[inline(always)]
+fn zip_run(strides: [usize; 2], a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    let n = y.len();
+    match strides {
+        [0, 0] => y.fill(f(a[0], b[0])),
+        [0, _] => {
+            let a = a[0];
+            y.iter_mut().zip(&b[..n]).for_each(|(y, &b)| *y = f(a, b));
+        }
+        [_, 0] => {
+            let b = b[0];
+            y.iter_mut().zip(&a[..n]).for_each(|(y, &a)| *y = f(a, b));
+        }
+        _ => y.iter_mut().zip(&a[..n]).zip(&b[..n]).for_each(|((y, &a), &b)| *y = f(a, b)),
+    }
 }
 
 /// A dimension of the result, perhaps several merged.
