@@ -56,6 +56,33 @@ impl Tensor {
         });
         Tensor::scalar((total / rows as f64) as f32).record(&[self], op(softmax))
     }
+
+    /// Cross-entropy of examples that mixup blended from two: `lambda * cross_entropy(labels_a) + (1 - lambda) *
+    /// cross_entropy(labels_b)`, in mean nats per example. Composed of these ops: gradient and what is saved are theirs.
+    ///
+    /// # Shapes
+    /// - `self`: logits, `(N, K)`, `N` at least 1
+    /// - `labels_a`, `labels_b`: `N`, each below `K`
+    /// - returns a scalar
+    ///
+    /// # Panics
+    /// As [`cross_entropy`](Tensor::cross_entropy), or if `lambda` is not in `0..=1`.
+    ///
+    /// # Source
+    /// Zhang et al. 2017, "mixup: Beyond Empirical Risk Minimization".
+    #[track_caller]
+    pub fn cross_entropy_mixed(
+        &self,
+        labels_a: &[usize],
+        labels_b: &[usize],
+        lambda: f32,
+        label_smoothing: f32,
+    ) -> Tensor {
+        assert!((0.0..=1.0).contains(&lambda), "cross_entropy_mixed: lambda {lambda} is not in 0..=1");
+        let a = self.cross_entropy(labels_a, label_smoothing).scale(lambda);
+        let b = self.cross_entropy(labels_b, label_smoothing).scale(1.0 - lambda);
+        a.add(&b)
+    }
 }
 
 /// Loss of one row in nats, given the logarithm of its softmax.
@@ -122,6 +149,11 @@ mod tests {
     }
 
     #[test]
+    fn mixed_agrees_with_f64_reference() {
+        gradcheck(&[sample([3, 5])], |t| t[0].cross_entropy_mixed(&[4, 0, 2], &[1, 0, 3], 0.3, 0.1));
+    }
+
+    #[test]
     fn is_the_composition_it_stands_for() {
         let (logits, labels) = (sample([4, 7]), [6, 0, 3, 3]);
         let log_p = logits.log_softmax();
@@ -170,5 +202,11 @@ mod tests {
     #[should_panic(expected = "cross_entropy: label_smoothing NaN is not in 0..=1")]
     fn smoothing_is_a_fraction() {
         sample([1, 10]).cross_entropy(&[0], f32::NAN);
+    }
+
+    #[test]
+    #[should_panic(expected = "cross_entropy_mixed: lambda 1.5 is not in 0..=1")]
+    fn lambda_is_a_fraction() {
+        sample([1, 10]).cross_entropy_mixed(&[0], &[1], 1.5, 0.0);
     }
 }
