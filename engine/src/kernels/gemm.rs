@@ -137,7 +137,7 @@ fn slab_product<S: Simd>(simd: S, a: Panels, b: Panels, slab: Range<usize>, accu
                     from: b,
                     first: columns.start + task * per_task * nr,
                     steps: steps.clone(),
-                    width: nr,
+                    tile: Side::Columns,
                     out,
                 });
             });
@@ -147,7 +147,7 @@ fn slab_product<S: Simd>(simd: S, a: Panels, b: Panels, slab: Range<usize>, accu
                 let rows = c.len() / n;
                 let mut packed_a = Buffer::uninit(rows.div_ceil(MR) * MR * steps.len());
                 let out = packed_a.as_mut_slice();
-                simd.vectorize(Pack { from: a, first: task * mc, steps: steps.clone(), width: MR, out });
+                simd.vectorize(Pack { from: a, first: task * mc, steps: steps.clone(), tile: Side::Rows, out });
                 simd.vectorize(Block {
                     a: packed_a.as_slice(),
                     b: packed_b,
@@ -178,12 +178,21 @@ struct Panels<'a> {
     contiguous: bool,
 }
 
+/// Which extent of the tile is a panel's width.
+#[derive(Clone, Copy)]
+enum Side {
+    /// `MR`, for A.
+    Rows,
+    /// `nr`, for B.
+    Columns,
+}
+
 /// `out[panel][l][line] = from[first + panel * width + line][l]`, zero beyond the last line.
 struct Pack<'a, 'b> {
     from: Panels<'a>,
     first: usize,
     steps: Range<usize>,
-    width: usize,
+    tile: Side,
     out: &'b mut [f32],
 }
 
@@ -191,23 +200,35 @@ impl WithSimd for Pack<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Pack { from, first, steps, width, out } = self;
-        for (i, panel) in out.chunks_exact_mut(steps.len() * width).enumerate() {
-            let first = first + i * width;
-            let lines = width.min(from.count - first);
-            if lines < width {
-                panel.fill(0.0);
-            }
-            if from.contiguous {
-                let rows = from.values[steps.start * from.stride..].chunks(from.stride);
-                for (out, row) in panel.chunks_exact_mut(width).zip(rows) {
+        // A constant to the compiler in either call: short copies of a known length become vector moves.
+        match self.tile {
+            Side::Rows => pack(MR, self),
+            Side::Columns => pack(NV * S::F32_LANES, self),
+        }
+    }
+}
+
+#[inline(always)]
+fn pack(width: usize, Pack { from, first, steps, out, .. }: Pack) {
+    for (i, panel) in out.chunks_exact_mut(steps.len() * width).enumerate() {
+        let first = first + i * width;
+        let lines = width.min(from.count - first);
+        if lines < width {
+            panel.fill(0.0);
+        }
+        if from.contiguous {
+            let rows = from.values[steps.start * from.stride..].chunks(from.stride);
+            for (out, row) in panel.chunks_exact_mut(width).zip(rows) {
+                if lines == width {
+                    out.copy_from_slice(&row[first..first + width]);
+                } else {
                     out[..lines].copy_from_slice(&row[first..first + lines]);
                 }
-            } else {
-                for line in 0..lines {
-                    let values = &from.values[(first + line) * from.stride..][steps.clone()];
-                    panel[line..].iter_mut().step_by(width).zip(values).for_each(|(out, v)| *out = *v);
-                }
+            }
+        } else {
+            for line in 0..lines {
+                let values = &from.values[(first + line) * from.stride..][steps.clone()];
+                panel.chunks_exact_mut(width).zip(values).for_each(|(out, v)| out[line] = *v);
             }
         }
     }
