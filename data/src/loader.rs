@@ -80,7 +80,7 @@ pub struct Loader {
 
 enum Source {
     /// Made on demand.
-    Here(Producer),
+    Here(Box<Producer>),
     /// Received from the thread; both are taken when the loader ends.
     Thread(Option<(Receiver<Batch>, JoinHandle<()>)>),
 }
@@ -127,7 +127,7 @@ impl Loader {
         let producer = Producer { images: images.clone(), table: Table::new(normalisation), config, order };
         let next = config.start_batch;
         let source = match config.ahead {
-            0 => Source::Here(producer),
+            0 => Source::Here(Box::new(producer)),
             // The thread holds one more batch in its hands while the channel is full.
             ahead => Source::Thread(Some(producer.spawn(next..batches, ahead - 1)?)),
         };

@@ -10,7 +10,8 @@ use std::path::Path;
 /// # Errors
 /// If none of these is there, or more than one, or what is there cannot be read: see [`cifar10`], [`cifar100`], [`image_folder`].
 pub fn open(dir: &Path) -> Result<Dataset, Error> {
-    let candidates: [(&str, bool, fn(&Path) -> Result<Dataset, Error>); 3] = [
+    type Read = fn(&Path) -> Result<Dataset, Error>;
+    let candidates: [(&str, bool, Read); 3] = [
         ("CIFAR-10", CIFAR10.find(dir).is_some(), cifar10),
         ("CIFAR-100", CIFAR100.find(dir).is_some(), cifar100),
         ("an image folder", ["train", "test", "val"].iter().any(|split| dir.join(split).is_dir()), image_folder),
