@@ -324,10 +324,40 @@ impl Grads<'_> {
     }
 
     /// Lets an op add into the tape's own buffer in place: `write(buffer, fresh)` must store its contribution where
-    /// `fresh`, and add it otherwise. For maps with many readers (dense blocks), where separate tensors would cost a pass each.
+    /// `fresh`, and add it otherwise. Not called for an input that needs no gradient.
     pub fn accumulate(&mut self, i: usize, write: impl FnOnce(&mut [f32], bool)) {
-        if let Some(slot) = self.slot(i) {
-            slot.accumulate(write);
+        let shape = match &self.inputs[i] {
+            Input::Node(node) => node.shape,
+            Input::Constant(_) => return,
+        };
+        let grad = match self.slot(i).and_then(GradOutput::take) {
+            None => Tensor::build(shape, |out| write(out, true)),
+            Some(mut grad) => {
+                write(grad.data_mut(), false);
+                grad
+            }
+        };
+        self.add(i, grad);
+    }
+
+    /// [`accumulate`](Grads::accumulate) for several inputs at once: `write` is handed, for each of the first `n` inputs that needs
+    /// a gradient, its buffer and whether that is fresh. It must store its contribution into a fresh buffer and
+    /// add to another. For maps with many readers (dense blocks), where separate tensors would cost a pass each.
+    pub fn accumulate_all(&mut self, n: usize, write: impl FnOnce(Vec<Option<(&mut [f32], bool)>>)) {
+        // Taken out of the tape meanwhile; a map that is read twice gets a second, fresh buffer.
+        let mut taken: Vec<Option<(Tensor, bool)>> = (0..n)
+            .map(|i| {
+                let Input::Node(node) = &self.inputs[i] else { return None };
+                let shape = node.shape;
+                let grad = self.slot(i)?.take();
+                Some(grad.map_or_else(|| (Tensor::build(shape, |_| {}), true), |grad| (grad, false)))
+            })
+            .collect();
+        write(taken.iter_mut().map(|t| t.as_mut().map(|(grad, fresh)| (grad.data_mut(), *fresh))).collect());
+        for (i, grad) in taken.into_iter().enumerate() {
+            if let Some((grad, _)) = grad {
+                self.add(i, grad);
+            }
         }
     }
 }

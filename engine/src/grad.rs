@@ -128,13 +128,10 @@ impl GradOutput {
         }
     }
 
-    pub(crate) fn accumulate(&mut self, write: impl FnOnce(&mut [f32], bool)) {
-        if self.grad.is_none() {
-            self.grad = Some(Tensor::build(self.shape, |out| write(out, true)));
-        } else {
-            self.apply_scale();
-            write(self.grad.as_mut().expect("checked above").data_mut(), false);
-        }
+    /// Takes the explicit part, with its factor applied; the affine term stays.
+    pub(crate) fn take(&mut self) -> Option<Tensor> {
+        self.apply_scale();
+        self.grad.take()
     }
 }
 

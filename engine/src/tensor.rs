@@ -127,6 +127,11 @@ impl Tensor {
         Tensor { node: Some(Arc::new(node)), ..self }
     }
 
+    /// The tensor with its moments attached, as its producer measured them.
+    pub(crate) fn with_moments(self, moments: Option<Vec<f32>>) -> Tensor {
+        Tensor { moments: moments.map(Into::into), ..self }
+    }
+
     /// The same values under another shape, off the tape; the recorded form is [`Tensor::reshape`].
     pub(crate) fn view(&self, shape: Shape) -> Tensor {
         debug_assert_eq!(shape.elements(), self.elements());

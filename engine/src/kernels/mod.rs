@@ -5,6 +5,11 @@
 
 pub mod broadcast;
 pub mod channel_sums;
+pub mod conv2d;
 pub mod elementwise;
 pub mod gemm;
+pub mod lazy_sum;
+pub mod moments;
 pub mod reduce;
+pub mod scratch;
+pub mod simd;

@@ -3,12 +3,15 @@
 mod add;
 mod affine;
 mod avg_pool2d;
+mod batch_norm;
 mod broadcast;
 mod concat;
+mod conv2d;
 mod cross_entropy;
 mod div;
 mod dropout;
 mod global_avg_pool;
+mod lazy;
 mod log_softmax;
 mod matmul;
 mod max_pool2d;
@@ -27,5 +30,8 @@ mod sum_axis;
 mod transpose;
 mod unary;
 
+pub use batch_norm::fold_batch_norm;
 pub use concat::concat;
+pub use conv2d::{Conv2d, Fused};
+pub use lazy::{Activation, Lazy, sum_lazy};
 pub use pool2d::Pool2d;

@@ -1,0 +1,131 @@
+//! The forward pass; see the [module's page](super).
+
+use super::load::{Maps, maps_row, zero_border};
+use super::plan::Plan;
+use super::tile::{Store, pack_panels, run_panel};
+use super::{ConvSize, depthwise};
+use crate::kernels::moments::{self, Partial};
+use crate::kernels::scratch;
+use crate::kernels::simd::{Level, lanes, run};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+/// What a forward pass reads.
+#[derive(Clone, Copy)]
+pub struct Forward<'a> {
+    /// Sizes.
+    pub size: ConvSize,
+    /// Input maps `(n, h, w, c_i)`.
+    pub input: Maps<'a>,
+    /// `(k_h, k_w, c_in/groups, c_out)`
+    pub weight: &'a [f32],
+    /// `(c_out)`
+    pub bias: Option<&'a [f32]>,
+    /// Of the output's shape; added to it.
+    pub add: Option<&'a [f32]>,
+    /// Whether to measure the output's moments.
+    pub measure: bool,
+}
+
+/// Fills `out (n, h_out, w_out, c_out)`; returns its means and variances if asked to measure.
+pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
+    let size = &pass.size;
+    let plan = Plan::forward(size);
+    let width = 2 * lanes(level);
+    let weights = pack_forward(pass, &plan, width);
+    let image_len = size.h_out * size.w_out * size.c_out;
+    let images = images_per_task(&plan, size.h_out * size.w_out);
+    let tasks = out.par_chunks_mut((images * image_len).max(1)).enumerate().map(|(task, out)| {
+        let first = task * images;
+        run(level, Task { pass, plan: &plan, weights: &weights, width, first, out })
+    });
+    let pieces: Vec<Option<Partial>> = tasks.collect();
+    pass.measure.then(|| {
+        let pieces: Vec<Partial> = pieces.into_iter().flatten().collect();
+        moments::merge(&pieces, size.c_out)
+    })
+}
+
+/// Images of one task: about 512 output pixels, so that small maps fill whole tiles, with scratch of at most 256 KiB, half of L2.
+pub(super) fn images_per_task(plan: &Plan, pixels: usize) -> usize {
+    let by_pixels = 512 / pixels.max(1);
+    let by_memory = 64 * 1024 / plan.scratch_len().max(1);
+    by_pixels.min(by_memory).max(1)
+}
+
+fn pack_forward(pass: &Forward, plan: &Plan, width: usize) -> Vec<f32> {
+    let size = &pass.size;
+    if size.is_depthwise() {
+        return pass.weight.to_vec();
+    }
+    let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
+    let class = &plan.classes[0];
+    let mut packed = vec![0.0; size.groups * columns.div_ceil(width) * class.taps.len() * rows * width];
+    pack_panels(&mut packed, width, (rows, columns), class, |(ky, kx), group, row, range, out| {
+        let at = ((ky * size.k_w + kx) * rows + row) * size.c_out + group * columns;
+        out.copy_from_slice(&pass.weight[at + range.start..at + range.end]);
+    });
+    packed
+}
+
+struct Task<'a> {
+    pass: &'a Forward<'a>,
+    plan: &'a Plan,
+    weights: &'a [f32],
+    width: usize,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Task<'_> {
+    type Output = Option<Partial>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Option<Partial> {
+        let Task { pass, plan, weights, width, first, out } = self;
+        let size = &pass.size;
+        let pixels = size.h_out * size.w_out;
+        let images = out.len() / (pixels * size.c_out);
+        let len = plan.scratch_len();
+        let add = pass.add.map(|add| &add[first * pixels * size.c_out..][..out.len()]);
+        scratch::with([images * len], |[scratch]| {
+            for (i, scratch) in scratch.chunks_exact_mut(len).enumerate() {
+                load_image(simd, &pass.input, plan, first + i, scratch);
+            }
+            let class = &plan.classes[0];
+            let all = super::tile::spread(&class.pixels, images, len, pixels);
+            if size.is_depthwise() {
+                let mut store = Store { out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add };
+                depthwise::run(simd, scratch, &all, class, weights, size.k_w, &mut store);
+                return;
+            }
+            let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
+            let panel_len = class.taps.len() * rows * width;
+            for (p, panel) in weights.chunks_exact(panel_len).enumerate() {
+                let panels = columns.div_ceil(width);
+                let (group, start) = (p / panels, p % panels * width);
+                let store = Store {
+                    out: &mut *out,
+                    channels: size.c_out,
+                    start: group * columns + start,
+                    len: (columns - start).min(width),
+                    bias: pass.bias,
+                    add,
+                };
+                run_panel(simd, &scratch[group * rows..], &all, &class.runs, panel, store);
+            }
+        });
+        pass.measure.then(|| moments::partial(simd, out, size.c_out))
+    }
+}
+
+/// Copies image `image` of the input, padded, to `scratch`.
+#[inline(always)]
+pub(super) fn load_image<S: Simd>(simd: S, input: &Maps, plan: &Plan, image: usize, scratch: &mut [f32]) {
+    zero_border(plan, scratch);
+    let row_len = plan.padded_columns * plan.channels;
+    for y in 0..plan.rows {
+        let row = &mut scratch[(plan.top + y) * row_len + plan.left * plan.channels..][..plan.columns * plan.channels];
+        maps_row(simd, input, plan.channels, (image * plan.rows + y) * plan.columns, row);
+    }
+}

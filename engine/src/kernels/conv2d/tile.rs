@@ -1,0 +1,142 @@
+//! The register tile of forward and grad_input: [`MR`] pixels x two vectors of output channels.
+
+use super::plan::{Class, Run};
+use pulp::Simd;
+use std::ops::Range;
+
+/// Pixels of a tile. 6 x 2 accumulators, 2 weights and 1 broadcast value are 15 vectors: with 16 in use the compiler spills, which
+/// halved the speed (measured with 4 x 3 and 8 x 12).
+pub const MR: usize = 6;
+
+/// A weight packed for `class`, as panels of `width` columns: `[group][panel][row][width]`, the last padded with zeros.
+/// `rows` are the channels read and `columns` the channels computed, both of one group.
+///
+/// `fill(tap, group, row, columns, out)` writes the weights between one row and a range of columns.
+pub fn pack_panels(
+    out: &mut [f32],
+    width: usize,
+    (rows, columns): (usize, usize),
+    class: &Class,
+    fill: impl Fn((usize, usize), usize, usize, Range<usize>, &mut [f32]) + Send + Sync,
+) {
+    let panels = columns.div_ceil(width);
+    crate::parallel::chunks_mut(out, class.taps.len() * rows * width, |p, out| {
+        let (group, panel) = (p / panels, p % panels);
+        let range = panel * width..((panel + 1) * width).min(columns);
+        for (&tap, out) in class.taps.iter().zip(out.chunks_exact_mut(rows * width)) {
+            for (row, out) in out.chunks_exact_mut(width).enumerate() {
+                out[range.len()..].fill(0.0);
+                fill(tap, group, row, range.clone(), &mut out[..range.len()]);
+            }
+        }
+    });
+}
+
+/// Where a tile's result goes.
+pub struct Store<'a> {
+    /// Output pixels x `channels`.
+    pub out: &'a mut [f32],
+    /// Channels of the output.
+    pub channels: usize,
+    /// First channel of this panel.
+    pub start: usize,
+    /// Channels of this panel that exist.
+    pub len: usize,
+    /// Added to every pixel, over all channels.
+    pub bias: Option<&'a [f32]>,
+    /// Added to the output, pixel by pixel.
+    pub add: Option<&'a [f32]>,
+}
+
+/// Computes one panel for all `pixels` of a class: `pixels` yields (base in scratch, output pixel).
+#[inline(always)]
+pub fn run_panel<S: Simd>(
+    simd: S,
+    scratch: &[f32],
+    pixels: &[(usize, usize)],
+    runs: &[Run],
+    panel: &[f32],
+    mut store: Store,
+) {
+    for six in pixels.chunks(MR) {
+        // A short tile repeats its last pixel and stores it once.
+        let pixel = |i: usize| six[i.min(six.len() - 1)];
+        let base: [usize; MR] = std::array::from_fn(|i| pixel(i).0);
+        let mut acc = [[simd.splat_f32s(0.0); 2]; MR];
+        for run in runs {
+            accumulate(simd, &mut acc, scratch, base.map(|b| b + run.at), run.len, panel, run.row);
+        }
+        for (acc, &(_, pixel)) in acc.iter().zip(six) {
+            store.pixel(simd, *acc, pixel);
+        }
+    }
+}
+
+#[inline(always)]
+fn accumulate<S: Simd>(
+    simd: S,
+    acc: &mut [[S::f32s; 2]; MR],
+    scratch: &[f32],
+    at: [usize; MR],
+    len: usize,
+    panel: &[f32],
+    row: usize,
+) {
+    let (weights, _) = S::as_simd_f32s(panel);
+    let weights = &weights.as_chunks::<2>().0[row..row + len];
+    let x: [&[f32]; MR] = at.map(|at| &scratch[at..at + len]);
+    let mut sum = *acc;
+    for k in 0..len {
+        let [w0, w1] = weights[k];
+        for i in 0..MR {
+            let v = simd.splat_f32s(x[i][k]);
+            sum[i][0] = simd.mul_add_f32s(v, w0, sum[i][0]);
+            sum[i][1] = simd.mul_add_f32s(v, w1, sum[i][1]);
+        }
+    }
+    *acc = sum;
+}
+
+impl Store<'_> {
+    #[inline(always)]
+    fn pixel<S: Simd>(&mut self, simd: S, acc: [S::f32s; 2], pixel: usize) {
+        let at = pixel * self.channels + self.start;
+        let lanes = S::F32_LANES;
+        let mut rest = self.len;
+        for (half, v) in acc.into_iter().enumerate() {
+            let len = rest.min(lanes);
+            let offset = half * lanes;
+            let mut v = v;
+            if len == lanes {
+                if let Some(bias) = self.bias {
+                    v = simd.add_f32s(v, load(simd, &bias[self.start + offset..][..lanes]));
+                }
+                if let Some(add) = self.add {
+                    v = simd.add_f32s(v, load(simd, &add[at + offset..][..lanes]));
+                }
+                S::as_mut_simd_f32s(&mut self.out[at + offset..][..lanes]).0[0] = v;
+            } else if len > 0 {
+                if let Some(bias) = self.bias {
+                    v = simd.add_f32s(v, simd.partial_load_f32s(&bias[self.start + offset..][..len]));
+                }
+                if let Some(add) = self.add {
+                    v = simd.add_f32s(v, simd.partial_load_f32s(&add[at + offset..][..len]));
+                }
+                simd.partial_store_f32s(&mut self.out[at + offset..][..len], v);
+            }
+            rest -= len;
+        }
+    }
+}
+
+/// One whole vector.
+#[inline(always)]
+pub fn load<S: Simd>(_simd: S, values: &[f32]) -> S::f32s {
+    S::as_simd_f32s(values).0[0]
+}
+
+/// The pixels of one image repeated for several: each `scratch_len` further in the scratch and `out_pixels` in the output.
+pub fn spread(pixels: &[(usize, usize)], images: usize, scratch_len: usize, out_pixels: usize) -> Vec<(usize, usize)> {
+    let image = |i: usize| pixels.iter().map(move |&(base, pixel)| (base + i * scratch_len, pixel + i * out_pixels));
+    (0..images).flat_map(image).collect()
+}

@@ -1,0 +1,103 @@
+//! Per-channel mean and variance, in pieces.
+//!
+//! `E[x^2] - E[x]^2` loses all digits when the mean is large against the deviation. So each piece sums deviations from a pivot
+//! (its own first row), in one pass while it is hot, and pieces are merged in `f64`:
+//!
+//! ```text
+//! mean = pivot + s/m,  M2 = q - s^2/m        s, q: sums of (x - pivot), (x - pivot)^2 over m rows
+//! merge: delta = mean_b - mean_a;  mean += delta*m_b/(m_a + m_b);  M2 += M2_b + delta^2*m_a*m_b/(m_a + m_b)
+//! ```
+//! (Chan, Golub, LeVeque 1983.)
+
+use super::simd::{Level, run};
+use crate::parallel;
+use pulp::{Simd, WithSimd};
+
+/// Rows, means and sums of squared deviations of one piece.
+pub struct Partial {
+    rows: usize,
+    mean: Vec<f32>,
+    m2: Vec<f32>,
+}
+
+/// The moments of `rows`, a multiple of `channels` long.
+#[inline(always)]
+pub fn partial<S: Simd>(simd: S, rows: &[f32], channels: usize) -> Partial {
+    let count = rows.len() / channels;
+    let (mut mean, mut m2) = (vec![0.0; channels], vec![0.0; channels]);
+    if count == 0 {
+        return Partial { rows: 0, mean, m2 };
+    }
+    let lanes = S::F32_LANES;
+    let inverse = 1.0 / count as f32;
+    let whole = channels / lanes * lanes;
+    for c in (0..whole).step_by(lanes) {
+        let pivot = S::as_simd_f32s(&rows[c..c + lanes]).0[0];
+        // Two chains, so that an addition need not wait for the one before.
+        let mut sums = [[simd.splat_f32s(0.0); 2]; 2];
+        for pair in rows.chunks(2 * channels) {
+            for (row, [s, q]) in pair.chunks_exact(channels).zip(&mut sums) {
+                let d = simd.sub_f32s(S::as_simd_f32s(&row[c..c + lanes]).0[0], pivot);
+                *s = simd.add_f32s(*s, d);
+                *q = simd.mul_add_f32s(d, d, *q);
+            }
+        }
+        let s = simd.add_f32s(sums[0][0], sums[1][0]);
+        let q = simd.add_f32s(sums[0][1], sums[1][1]);
+        let shift = simd.mul_f32s(s, simd.splat_f32s(inverse));
+        S::as_mut_simd_f32s(&mut mean[c..c + lanes]).0[0] = simd.add_f32s(pivot, shift);
+        S::as_mut_simd_f32s(&mut m2[c..c + lanes]).0[0] = simd.sub_f32s(q, simd.mul_f32s(s, shift));
+    }
+    for c in whole..channels {
+        let pivot = rows[c];
+        let (mut s, mut q) = (0.0f32, 0.0f32);
+        for row in rows.chunks_exact(channels) {
+            let d = row[c] - pivot;
+            s += d;
+            q = d.mul_add(d, q);
+        }
+        mean[c] = pivot + s * inverse;
+        m2[c] = q - s * (s * inverse);
+    }
+    Partial { rows: count, mean, m2 }
+}
+
+/// Mean, then biased variance, per channel, of all pieces together, merged in order. Zeros if there are no rows.
+pub fn merge(pieces: &[Partial], channels: usize) -> Vec<f32> {
+    let mut out = vec![0.0; 2 * channels];
+    for c in 0..channels {
+        let (mut rows, mut mean, mut m2) = (0.0f64, 0.0f64, 0.0f64);
+        for piece in pieces.iter().filter(|p| p.rows > 0) {
+            let m = piece.rows as f64;
+            let delta = f64::from(piece.mean[c]) - mean;
+            let total = rows + m;
+            mean += delta * m / total;
+            m2 += f64::from(piece.m2[c]) + delta * delta * rows * m / total;
+            rows = total;
+        }
+        out[c] = mean as f32;
+        // Rounding can leave a constant channel a hair below zero; NaN must stay.
+        out[channels + c] = if m2 < 0.0 { 0.0 } else { (m2 / rows.max(1.0)) as f32 };
+    }
+    out
+}
+
+/// Moments of a whole map, in one pass.
+pub fn moments(level: Level, map: &[f32], channels: usize) -> Vec<f32> {
+    struct Piece<'a>(&'a [f32], usize);
+    impl WithSimd for Piece<'_> {
+        type Output = Partial;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Partial {
+            partial(simd, self.0, self.1)
+        }
+    }
+    if channels == 0 {
+        return vec![];
+    }
+    let len = crate::grad::channel_chunk(channels);
+    let pieces = parallel::map(map.len().div_ceil(len), |i| {
+        run(level, Piece(&map[i * len..((i + 1) * len).min(map.len())], channels))
+    });
+    merge(&pieces, channels)
+}

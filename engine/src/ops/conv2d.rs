@@ -1,0 +1,325 @@
+use crate::autograd::{Backward, Grads, OpDoc};
+use crate::grad::GradOutput;
+use crate::kernels::conv2d::backward::{self, MapGrad, Write};
+use crate::kernels::conv2d::load::GradTerms;
+use crate::kernels::conv2d::{ConvSize, forward};
+use crate::kernels::simd::Level;
+use crate::ops::lazy::{Lazy, activate_reference};
+use crate::reference::Array;
+use crate::tensor::Tensor;
+
+/// How a convolution's window moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Step of the window, both ways.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+    /// Distance of neighbouring taps.
+    pub dilation: usize,
+    /// Independent blocks of channels; as many as channels is depthwise.
+    pub groups: usize,
+}
+
+impl Default for Conv2d {
+    fn default() -> Conv2d {
+        Conv2d { stride: 1, padding: 0, dilation: 1, groups: 1 }
+    }
+}
+
+/// What a fused convolution does besides convolving.
+#[derive(Clone, Copy, Default)]
+pub struct Fused<'a> {
+    /// `(C_out)`, added to every pixel.
+    pub bias: Option<&'a Tensor>,
+    /// Of the output's shape; added to it: a residual sum.
+    pub add: Option<&'a Tensor>,
+    /// Measures the output's moments while it is hot, for [`Tensor::moments`] to find.
+    pub measure: bool,
+}
+
+impl Tensor {
+    /// Two-dimensional convolution (cross-correlation), as `torch.nn.functional.conv2d` but channels last:
+    /// `y[n, oy, ox, o] = bias[o] + sum over ky, kx, i of x[n, oy*s + ky*d - p, ox*s + kx*d - p, i] * weight[ky, kx, i, o]`.
+    ///
+    /// # Shapes
+    /// - `self`: `(N, H, W, C_in)`
+    /// - `weight`: `(K_h, K_w, C_in / groups, C_out)`
+    /// - `bias`: `(C_out)`
+    /// - returns `(N, H_out, W_out, C_out)`, `H_out = (H + 2*padding - dilation*(K_h - 1) - 1) / stride + 1`, rounded down
+    ///
+    /// # Gradient
+    /// `grad_input` is the transposed convolution of `grad_output` with `weight`, `grad_weight` the correlation of `self` with
+    /// `grad_output`, `grad_bias` the sum of `grad_output`. Saves `self` and `weight`, shared.
+    ///
+    /// # Panics
+    /// If the shapes do not meet these rules.
+    #[track_caller]
+    pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, config: Conv2d) -> Tensor {
+        Lazy::from(self).conv2d(weight, config, Fused { bias, ..Fused::default() })
+    }
+}
+
+impl Lazy {
+    /// [`Tensor::conv2d`] of the concatenated, affinely mapped and activated maps, without writing that input out;
+    /// plus what [`Fused`] asks for. Equal to `self.materialise().conv2d(..)` followed by the sum, up to rounding.
+    ///
+    /// # Shapes
+    /// - `self`: maps `(N, H, W, C_i)` with `sum C_i = C_in`; the rest as [`Tensor::conv2d`]
+    ///
+    /// # Gradient
+    /// As the composition's. Saves maps, affine and weight, shared.
+    ///
+    /// # Panics
+    /// If the shapes do not meet these rules.
+    #[track_caller]
+    pub fn conv2d(&self, weight: &Tensor, config: Conv2d, fused: Fused) -> Tensor {
+        let x = self.shape();
+        assert_eq!(
+            weight.shape().len(),
+            4,
+            "conv2d: weight {} must be (K_h, K_w, C_in / groups, C_out)",
+            weight.shape()
+        );
+        let Conv2d { stride, padding, dilation, groups } = config;
+        let dims = [x[0], x[1], x[2], x[3]];
+        let size = match ConvSize::new(dims, weight.dims(), [stride, padding, dilation, groups]) {
+            Ok(size) => size,
+            Err(rule) => panic!("conv2d: x {x}, weight {}: {rule}", weight.shape()),
+        };
+        let shape = [size.n, size.h_out, size.w_out, size.c_out];
+        if let Some(bias) = fused.bias {
+            assert_eq!(bias.shape()[..], [size.c_out], "conv2d: bias {} must be ({})", bias.shape(), size.c_out);
+        }
+        if let Some(add) = fused.add {
+            assert_eq!(add.shape()[..], shape, "conv2d: add {} must have the output's shape {shape:?}", add.shape());
+        }
+        let mut moments = None;
+        let maps = self.kernel_maps();
+        let y = Tensor::build(shape, |out| {
+            let pass = forward::Forward {
+                size,
+                input: self.kernel_input(&maps),
+                weight: weight.data(),
+                bias: fused.bias.map(Tensor::data),
+                add: fused.add.map(Tensor::data),
+                measure: fused.measure,
+            };
+            moments = forward::forward(Level::Native, &pass, out);
+        })
+        .with_moments(moments);
+        let mut inputs: Vec<&Tensor> = self.maps.iter().collect();
+        inputs.extend(&self.affine);
+        inputs.push(weight);
+        inputs.extend(fused.bias);
+        inputs.extend(fused.add);
+        let op = FusedConv2d {
+            input: self.detach(),
+            weight: weight.detach(),
+            size,
+            has_bias: fused.bias.is_some(),
+            has_add: fused.add.is_some(),
+        };
+        y.record(&inputs, op)
+    }
+}
+
+struct FusedConv2d {
+    input: Lazy,
+    weight: Tensor,
+    size: ConvSize,
+    has_bias: bool,
+    has_add: bool,
+}
+
+impl FusedConv2d {
+    /// Positions of affine, weight, bias and add among the inputs.
+    fn positions(&self) -> [usize; 4] {
+        let affine = self.input.maps.len();
+        let weight = affine + usize::from(self.input.affine.is_some());
+        let bias = weight + 1;
+        [affine, weight, bias, bias + usize::from(self.has_bias)]
+    }
+}
+
+impl Backward for FusedConv2d {
+    fn doc(&self) -> OpDoc {
+        OpDoc {
+            name: "conv2d",
+            formula: "y[n,oy,ox,o] = sum_{ky,kx,i} a[n, oy*s+ky*d-p, ox*s+kx*d-p, i] * w[ky,kx,i,o]  (+ bias[o]) (+ add), \
+                      where a = x or activation(scale[i]*x + shift[i])",
+            gradient: "grad_a = transposed convolution of grad_output with w; grad_w = correlation of a with grad_output; \
+                       grad_x = scale * grad_a * activation'; grad_add = grad_output",
+        }
+    }
+
+    fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
+        let [affine, weight, bias, add] = self.positions();
+        // A residual sum passes the gradient on, so it must be written out.
+        let grad_output = if self.has_add && grads.needs(add) {
+            let whole = grad_output.into_tensor();
+            grads.add(add, whole.clone());
+            GradOutput::from(whole)
+        } else {
+            grad_output
+        };
+        let terms = grad_output.into_terms();
+        let channels = self.size.c_out;
+        let wanted: Vec<bool> = (0..affine).map(|i| grads.needs(i)).collect();
+        let needs_affine = self.input.affine.is_some() && grads.needs(affine);
+        let (needs_weight, needs_bias) = (grads.needs(weight), self.has_bias && grads.needs(bias));
+        let maps = self.input.kernel_maps();
+        let pass = backward::Backward {
+            size: self.size,
+            input: self.input.kernel_input(&maps),
+            weight: self.weight.data(),
+            grad_output: GradTerms {
+                grad: terms.grad.data(),
+                scale: terms.scale.as_ref().map(Tensor::data),
+                affine_of: terms.affine_of.as_ref().map(|(map, ab)| {
+                    let (slope, offset) = ab.data().split_at(channels);
+                    (map.data(), slope, offset)
+                }),
+            },
+            needs_weight,
+            needs_bias,
+        };
+        // An affine whose map is not differentiable still needs the map's gradient on the way: into a buffer of its own.
+        let mut unwanted: Vec<Option<Tensor>> = self
+            .input
+            .maps
+            .iter()
+            .zip(&wanted)
+            .map(|(map, &wanted)| (needs_affine && !wanted).then(|| Tensor::zeros(map.shape())))
+            .collect();
+        let mut small = None;
+        grads.accumulate_all(affine, |buffers| {
+            let targets: Vec<MapGrad> = buffers
+                .into_iter()
+                .zip(&mut unwanted)
+                .map(|(buffer, unwanted)| match buffer {
+                    Some((out, true)) => Some((out, Write::Store)),
+                    Some((out, false)) => Some((out, Write::Add)),
+                    None => unwanted.as_mut().map(|t| (t.data_mut(), Write::Store)),
+                })
+                .collect();
+            small = Some(backward::backward(Level::Native, &pass, targets));
+        });
+        let small = small.expect("accumulate_all calls its argument");
+        if let Some(grad) = small.weight {
+            grads.add(weight, grad);
+        }
+        if let Some(grad) = small.bias {
+            grads.add(bias, Tensor::from_slice([channels], &grad));
+        }
+        if let (true, Some((scale, shift))) = (needs_affine, small.affine) {
+            grads.add(affine, Tensor::from_slice([2, self.size.c_in], &[scale, shift].concat()));
+        }
+    }
+
+    fn reference(&self, inputs: &[&Array]) -> Array {
+        let [affine, weight, bias, add] = self.positions();
+        let x = activate_reference(
+            &inputs[..affine],
+            self.input.affine.as_ref().map(|_| inputs[affine]),
+            self.input.activation,
+        );
+        let w = inputs[weight];
+        let ConvSize { n, h, w: width, c_in, c_out, k_h, k_w, stride, padding, dilation, groups, h_out, w_out } =
+            self.size;
+        let (in_group, out_group) = (c_in / groups, c_out / groups);
+        let mut y = Array::zeros([n, h_out, w_out, c_out]);
+        for image in 0..n {
+            for (oy, ox) in (0..h_out).flat_map(|oy| (0..w_out).map(move |ox| (oy, ox))) {
+                for o in 0..c_out {
+                    let out = ((image * h_out + oy) * w_out + ox) * c_out + o;
+                    let mut sum = if self.has_bias { inputs[bias].data[o] } else { 0.0 };
+                    if self.has_add {
+                        sum += inputs[add].data[out];
+                    }
+                    for (ky, kx) in (0..k_h).flat_map(|ky| (0..k_w).map(move |kx| (ky, kx))) {
+                        let iy = (oy * stride + ky * dilation).wrapping_sub(padding);
+                        let ix = (ox * stride + kx * dilation).wrapping_sub(padding);
+                        if iy >= h || ix >= width {
+                            continue;
+                        }
+                        for i in 0..in_group {
+                            let channel = o / out_group * in_group + i;
+                            sum += x.data[((image * h + iy) * width + ix) * c_in + channel]
+                                * w.data[((ky * k_w + kx) * in_group + i) * c_out + o];
+                        }
+                    }
+                    y.data[out] = sum;
+                }
+            }
+        }
+        y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::{gradcheck, sample};
+    use crate::ops::Activation;
+
+    fn config(stride: usize, padding: usize, dilation: usize, groups: usize) -> Conv2d {
+        Conv2d { stride, padding, dilation, groups }
+    }
+
+    #[test]
+    fn agrees_with_f64_reference() {
+        let cases = [
+            ([2, 5, 6, 3], [3, 3, 3, 4], config(1, 1, 1, 1)),
+            ([1, 7, 5, 2], [3, 3, 2, 17], config(2, 1, 1, 1)),
+            ([2, 6, 6, 8], [1, 1, 8, 5], config(2, 0, 1, 1)),
+            ([1, 9, 8, 4], [3, 2, 4, 3], config(1, 2, 2, 1)),
+            ([1, 8, 9, 2], [5, 3, 2, 3], config(3, 2, 1, 1)),
+            ([2, 5, 5, 6], [3, 3, 2, 9], config(1, 1, 1, 3)),
+            ([2, 5, 4, 12], [3, 3, 1, 12], config(2, 1, 1, 12)),
+            ([1, 4, 4, 9], [5, 5, 1, 9], config(1, 2, 1, 9)),
+            ([3, 1, 1, 7], [1, 1, 7, 1], config(1, 0, 1, 1)),
+            ([1, 6, 7, 3], [2, 2, 3, 4], config(1, 3, 1, 1)),
+            ([1, 11, 7, 2], [3, 3, 1, 2], config(3, 0, 2, 2)),
+        ];
+        for (x, w, config) in cases {
+            let [_, _, _, c_out] = w;
+            gradcheck(&[sample(x), sample(w), sample([c_out])], |t| t[0].conv2d(&t[1], Some(&t[2]), config));
+        }
+    }
+
+    #[test]
+    fn fused_forms_agree_with_f64_reference() {
+        for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+            let inputs = [
+                sample([2, 4, 5, 3]),
+                sample([2, 4, 5, 9]),
+                sample([2, 12]),
+                sample([3, 3, 12, 10]),
+                sample([10]),
+                sample([2, 4, 5, 10]),
+            ];
+            gradcheck(&inputs, |t| {
+                let lazy = Lazy { maps: t[..2].to_vec(), affine: Some(t[2].clone()), activation };
+                let fused = Fused { bias: Some(&t[4]), add: Some(&t[5]), measure: true };
+                lazy.conv2d(&t[3], config(1, 1, 1, 1), fused)
+            });
+        }
+    }
+
+    #[test]
+    fn measured_moments_are_the_moments() {
+        let (x, w) = (sample([9, 6, 6, 5]), sample([3, 3, 5, 19]));
+        let y = Lazy::from(&x).conv2d(&w, config(1, 1, 1, 1), Fused { measure: true, ..Fused::default() });
+        let fresh = Tensor::from_slice(y.shape(), y.data()).moments();
+        for (a, b) in y.moments().data().iter().zip(fresh.data()) {
+            assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{a} against {b}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "conv2d: x (1, 4, 4, 16), weight (3, 3, 8, 32): x has 16 channels")]
+    fn mismatched_channels_name_the_rule() {
+        Tensor::zeros([1, 4, 4, 16]).conv2d(&Tensor::zeros([3, 3, 8, 32]), None, Conv2d::default());
+    }
+}

@@ -1,0 +1,258 @@
+use crate::autograd::{Backward, Grads, OpDoc};
+use crate::grad::GradOutput;
+use crate::kernels::conv2d::load::Maps;
+use crate::kernels::lazy_sum::{self, Term};
+use crate::kernels::simd::Level;
+use crate::reference::Array;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+pub use crate::kernels::conv2d::load::Activation;
+
+/// Feature maps that are not written out: read as their concatenation, each value `v` of channel `c` as
+/// `activation(scale[c]*v + shift[c])`.
+///
+/// A dense block's input is a list of maps, and a batch norm with its activation costs the next convolution nothing when it is
+/// applied while that convolution loads its input. So neither a concatenated nor a normalised copy is ever stored.
+#[derive(Clone)]
+pub struct Lazy {
+    /// `(N, H, W, C_i)` each.
+    pub maps: Vec<Tensor>,
+    /// `(2, C)`, `C = sum C_i`: scales, then shifts.
+    pub affine: Option<Tensor>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl From<&Tensor> for Lazy {
+    fn from(map: &Tensor) -> Lazy {
+        Lazy { maps: vec![map.clone()], affine: None, activation: Activation::Identity }
+    }
+}
+
+impl From<Tensor> for Lazy {
+    fn from(map: Tensor) -> Lazy {
+        Lazy { maps: vec![map], affine: None, activation: Activation::Identity }
+    }
+}
+
+impl Lazy {
+    /// `(N, H, W, C)` of the concatenation.
+    ///
+    /// # Panics
+    /// If there are no maps, they are not four-dimensional, or differ in more than channels; or if the affine is not `(2, C)`.
+    #[track_caller]
+    pub fn shape(&self) -> Shape {
+        let first = self.maps.first().expect("lazy: no maps").shape();
+        assert_eq!(first.len(), 4, "lazy: a map of shape {first}, expected (N, H, W, C)");
+        for map in &self.maps {
+            assert!(
+                map.shape().len() == 4 && map.shape()[..3] == first[..3],
+                "lazy: maps {first} and {} differ in more than channels",
+                map.shape()
+            );
+        }
+        let channels = self.maps.iter().map(|m| m.shape().channels()).sum();
+        if let Some(affine) = &self.affine {
+            assert_eq!(affine.shape()[..], [2, channels], "lazy: affine {} must be (2, {channels})", affine.shape());
+        }
+        Shape::from([first[0], first[1], first[2], channels])
+    }
+
+    /// Writes the maps out: concatenation, affine and activation applied.
+    ///
+    /// # Gradient
+    /// As the composition's.
+    #[track_caller]
+    pub fn materialise(&self) -> Tensor {
+        self.shape();
+        if let ([map], None, Activation::Identity) = (&self.maps[..], &self.affine, self.activation) {
+            return map.clone();
+        }
+        let map = match &self.maps[..] {
+            [map] => map.clone(),
+            maps => crate::ops::concat(&maps.iter().collect::<Vec<_>>()),
+        };
+        let term = Lazy { maps: vec![map], affine: self.affine.clone(), activation: Activation::Identity };
+        sum_lazy(&[term], self.activation, false)
+    }
+
+    /// The same values off the tape.
+    pub fn detach(&self) -> Lazy {
+        Lazy {
+            maps: self.maps.iter().map(Tensor::detach).collect(),
+            affine: self.affine.as_ref().map(Tensor::detach),
+            activation: self.activation,
+        }
+    }
+
+    pub(crate) fn kernel_maps(&self) -> Vec<(&[f32], usize)> {
+        self.maps.iter().map(|m| (m.data(), m.shape().channels())).collect()
+    }
+
+    pub(crate) fn kernel_input<'a>(&'a self, maps: &'a [(&'a [f32], usize)]) -> Maps<'a> {
+        Maps { maps, affine: self.affine.as_ref().map(split_affine), activation: self.activation }
+    }
+}
+
+/// Scales and shifts of a `(2, C)` affine.
+pub(crate) fn split_affine(affine: &Tensor) -> (&[f32], &[f32]) {
+    affine.data().split_at(affine.elements() / 2)
+}
+
+/// `f64` twin of what a reader of a [`Lazy`] sees.
+pub(crate) fn activate_reference(maps: &[&Array], affine: Option<&Array>, activation: Activation) -> Array {
+    let [n, h, w, _] = maps[0].dims();
+    let channels: usize = maps.iter().map(|m| m.shape.channels()).sum();
+    let mut data = Vec::with_capacity(n * h * w * channels);
+    for pixel in 0..n * h * w {
+        for map in maps {
+            let c = map.shape.channels();
+            data.extend_from_slice(&map.data[pixel * c..(pixel + 1) * c]);
+        }
+    }
+    let value = |i: usize, v: f64| {
+        let c = i % channels;
+        let v = affine.map_or(v, |a| a.data[c] * v + a.data[channels + c]);
+        match activation {
+            Activation::Identity => v,
+            Activation::Relu => v.max(0.0),
+            Activation::Relu6 => v.clamp(0.0, 6.0),
+        }
+    };
+    Array::from_fn([n, h, w, channels], |i| value(i, data[i]))
+}
+
+/// Sum of feature maps, each with its affine, then an activation, in one pass:
+/// `y = activation(sum over k of scale_k[c]*x_k + shift_k[c])`. The sum at the end of a residual block.
+///
+/// With `measure`, the output's moments are measured while it is hot, for [`Tensor::moments`] to find.
+///
+/// # Shapes
+/// - `terms`: at least one, all of one shape `(N, H, W, C)`; a term of several maps, or with an activation of its own, is
+///   written out first
+/// - returns `(N, H, W, C)`
+///
+/// # Gradient
+/// With `g = grad_output * activation'(y)`: `grad_x_k = scale_k * g` (left for the reader to apply),
+/// `grad_scale_k = sum g*x_k`, `grad_shift_k = sum g`. Saves `y` and the maps that have an affine, shared.
+///
+/// # Panics
+/// If there are no terms or their shapes differ.
+#[track_caller]
+pub fn sum_lazy(terms: &[Lazy], activation: Activation, measure: bool) -> Tensor {
+    let shape = terms.first().expect("sum_lazy: no terms").shape();
+    for term in terms {
+        assert_eq!(term.shape(), shape, "sum_lazy: terms {shape} and {} differ in shape", term.shape());
+    }
+    let plain = |term: &Lazy| term.maps.len() == 1 && term.activation == Activation::Identity;
+    let terms: Vec<Lazy> =
+        terms.iter().map(|t| if plain(t) { t.clone() } else { Lazy::from(t.materialise()) }).collect();
+    let mut moments = None;
+    let y = Tensor::build(shape, |out| {
+        let terms: Vec<Term> = terms.iter().map(kernel_term).collect();
+        moments = lazy_sum::forward(Level::Native, &terms, shape.channels(), activation, measure, out);
+    })
+    .with_moments(moments);
+    let inputs: Vec<&Tensor> = terms.iter().flat_map(|t| t.maps.iter().chain(&t.affine)).collect();
+    let saved = terms.iter().map(|t| t.affine.is_some().then(|| t.detach())).collect();
+    let op = SumLazy { terms: saved, y: (activation != Activation::Identity).then(|| y.detach()), shape, activation };
+    y.record(&inputs, op)
+}
+
+fn kernel_term(term: &Lazy) -> Term<'_> {
+    Term { map: term.maps[0].data(), affine: term.affine.as_ref().map(split_affine) }
+}
+
+struct SumLazy {
+    /// Of each term, map and affine, if it has an affine.
+    terms: Vec<Option<Lazy>>,
+    /// The output, if its activation's derivative needs it.
+    y: Option<Tensor>,
+    shape: Shape,
+    activation: Activation,
+}
+
+impl Backward for SumLazy {
+    fn doc(&self) -> OpDoc {
+        OpDoc {
+            name: "sum_lazy",
+            formula: "y = activation(sum_k scale_k[c]*x_k + shift_k[c])",
+            gradient: "g = grad_output * activation'(y); grad_x_k = scale_k*g; grad_scale_k = sum g*x_k; grad_shift_k = sum g",
+        }
+    }
+
+    fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
+        let mut grad = grad_output.into_tensor();
+        let kernel_terms: Vec<Term> = self.terms.iter().flatten().map(kernel_term).collect();
+        let channels = self.shape.channels();
+        let y = self.y.as_ref().map_or(&[][..], Tensor::data);
+        let sums = lazy_sum::backward(Level::Native, &kernel_terms, channels, self.activation, y, grad.data_mut());
+        let mut sums = sums.into_iter().flatten();
+        let mut input = 0;
+        for term in &self.terms {
+            match term {
+                None => grads.add(input, grad.clone()),
+                Some(term) => {
+                    let sums = sums.next().expect("one for each affine term");
+                    let (scale, _) = split_affine(term.affine.as_ref().expect("saved for its affine"));
+                    grads.add_scaled(input, grad.clone(), Tensor::from_slice([channels], scale));
+                    input += 1;
+                    grads.add(input, Tensor::from_slice([2, channels], &[sums.scale, sums.shift].concat()));
+                }
+            }
+            input += 1;
+        }
+    }
+
+    fn reference(&self, inputs: &[&Array]) -> Array {
+        let mut inputs = inputs.iter();
+        let mut sum = Array::zeros(self.shape);
+        for term in &self.terms {
+            let map = inputs.next().expect("a map for each term");
+            let affine = term.as_ref().map(|_| *inputs.next().expect("its affine"));
+            let value = activate_reference(&[map], affine, Activation::Identity);
+            sum = sum.zip(&value, |a, b| a + b);
+        }
+        activate_reference(&[&sum], None, self.activation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::{gradcheck, sample};
+
+    #[test]
+    fn agrees_with_f64_reference() {
+        for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+            let inputs = [sample([2, 3, 1, 11]), sample([2, 11]), sample([2, 3, 1, 11]).scale(0.5)];
+            gradcheck(&inputs, |t| {
+                let normalised = Lazy { affine: Some(t[1].clone()), ..Lazy::from(&t[0]) };
+                sum_lazy(&[normalised, Lazy::from(&t[2])], activation, false)
+            });
+        }
+    }
+
+    #[test]
+    fn a_map_used_twice_gathers_both_gradients() {
+        gradcheck(&[sample([1, 2, 2, 3]), sample([2, 3])], |t| {
+            let normalised = Lazy { affine: Some(t[1].clone()), activation: Activation::Relu, ..Lazy::from(&t[0]) };
+            sum_lazy(&[normalised, Lazy::from(&t[0])], Activation::Identity, true)
+        });
+    }
+
+    #[test]
+    fn materialising_a_list_concatenates() {
+        gradcheck(&[sample([1, 2, 2, 3]), sample([1, 2, 2, 5]), sample([2, 8])], |t| {
+            Lazy { maps: t[..2].to_vec(), affine: Some(t[2].clone()), activation: Activation::Relu }.materialise()
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "sum_lazy: terms (1, 2, 2, 3) and (1, 2, 2, 4) differ in shape")]
+    fn terms_of_different_shapes_are_named() {
+        let term = |c| Lazy::from(Tensor::zeros([1, 2, 2, c]));
+        sum_lazy(&[term(3), term(4)], Activation::Relu, false);
+    }
+}
