@@ -5,7 +5,7 @@ use super::load::{GradTerms, Maps, grad_row, maps_row, zero_border};
 use super::plan::Plan;
 use super::tile::{Store, pack_panels, run_panel, spread};
 use super::{ConvSize, depthwise, mask};
-use crate::kernels::scratch;
+use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
 use crate::tensor::Tensor;
@@ -223,7 +223,9 @@ impl Shared<'_> {
             if pass.needs_weight { images * x_plan.scratch_len() } else { 0 },
             if self.needs_input { images * size.h * size.w * size.c_in } else { 0 },
         ];
-        scratch::with(lengths, |[dy, padded, panels, x, grad_input]| {
+        let mut memory = Scratch::new(lengths);
+        let [dy, padded, panels, x, grad_input] = memory.split(lengths);
+        {
             grad_row(simd, &pass.grad_output, size.c_out, range.start * pixels, dy);
             if pass.needs_bias {
                 for dy in dy.chunks_exact(size.c_out) {
@@ -275,7 +277,7 @@ impl Shared<'_> {
                     start += c;
                 }
             }
-        });
+        }
         *done += images;
     }
 
@@ -308,8 +310,11 @@ impl Shared<'_> {
         let size = &pass.size;
         let per_group = size.c_in / size.groups;
         let pixels = range.len() * plan.padded_rows * plan.padded_columns;
-        scratch::with([plan.padded_columns * size.c_in], |[row]| {
-            row.fill(0.0);
+        let row_len = [plan.padded_columns * size.c_in];
+        let mut memory = Scratch::new(row_len);
+        let [row] = memory.split(row_len);
+        row.fill(0.0);
+        {
             for y in 0..range.len() * plan.padded_rows {
                 let (image, y_in) = (y / plan.padded_rows, (y % plan.padded_rows).wrapping_sub(plan.top));
                 let inside = y_in < plan.rows;
@@ -342,7 +347,7 @@ impl Shared<'_> {
                     }
                 }
             }
-        });
+        }
     }
 
     /// Adds `x` times `dy`, both in panels, to the partial grad_weight.
@@ -472,20 +477,26 @@ impl Outer<'_> {
                 let row = image * plan.padded_rows + y * size.stride + ky * size.dilation;
                 let x = &x[row * plan.padded_columns + kx * size.dilation..];
                 let dy = &dy[(image * size.h_out + y) * size.w_out..][..size.w_out];
-                let mut outer = |x: &[f32; M], dy: &[S::f32s; 2]| {
-                    for i in 0..M {
-                        let v = simd.splat_f32s(x[i]);
-                        sum[i][0] = simd.mul_add_f32s(v, dy[0], sum[i][0]);
-                        sum[i][1] = simd.mul_add_f32s(v, dy[1], sum[i][1]);
-                    }
-                };
                 if size.stride == 1 {
-                    x[..size.w_out].iter().zip(dy).for_each(|(x, dy)| outer(x, dy));
+                    for (x, dy) in x[..size.w_out].iter().zip(dy) {
+                        add_outer(simd, &mut sum, x, dy);
+                    }
                 } else {
-                    x.iter().step_by(size.stride).zip(dy).for_each(|(x, dy)| outer(x, dy));
+                    for (x, dy) in x.iter().step_by(size.stride).zip(dy) {
+                        add_outer(simd, &mut sum, x, dy);
+                    }
                 }
             }
         }
         sum
+    }
+}
+
+#[inline(always)]
+fn add_outer<S: Simd, const M: usize>(simd: S, sum: &mut [[S::f32s; 2]; M], x: &[f32; M], dy: &[S::f32s; 2]) {
+    for i in 0..M {
+        let v = simd.splat_f32s(x[i]);
+        sum[i][0] = simd.mul_add_f32s(v, dy[0], sum[i][0]);
+        sum[i][1] = simd.mul_add_f32s(v, dy[1], sum[i][1]);
     }
 }

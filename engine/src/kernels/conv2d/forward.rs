@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::tile::{Store, pack_panels, run_panel};
 use super::{ConvSize, depthwise};
 use crate::kernels::moments::{self, Partial};
-use crate::kernels::scratch;
+use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -88,21 +88,21 @@ impl WithSimd for Task<'_> {
         let images = out.len() / (pixels * size.c_out);
         let len = plan.scratch_len();
         let add = pass.add.map(|add| &add[first * pixels * size.c_out..][..out.len()]);
-        scratch::with([images * len], |[scratch]| {
-            for (i, scratch) in scratch.chunks_exact_mut(len).enumerate() {
-                load_image(simd, &pass.input, plan, first + i, scratch);
-            }
-            let class = &plan.classes[0];
-            let all = super::tile::spread(&class.pixels, images, len, pixels);
-            if size.is_depthwise() {
-                let mut store = Store { out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add };
-                depthwise::run(simd, scratch, &all, class, weights, size.k_w, &mut store);
-                return;
-            }
+        let mut memory = Scratch::new([images * len]);
+        let [scratch] = memory.split([images * len]);
+        for (i, scratch) in scratch.chunks_exact_mut(len).enumerate() {
+            load_image(simd, &pass.input, plan, first + i, scratch);
+        }
+        let class = &plan.classes[0];
+        let all = super::tile::spread(&class.pixels, images, len, pixels);
+        if size.is_depthwise() {
+            let mut store = Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add };
+            depthwise::run(simd, scratch, &all, class, weights, size.k_w, &mut store);
+        } else {
             let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
+            let panels = columns.div_ceil(width);
             let panel_len = class.taps.len() * rows * width;
             for (p, panel) in weights.chunks_exact(panel_len).enumerate() {
-                let panels = columns.div_ceil(width);
                 let (group, start) = (p / panels, p % panels * width);
                 let store = Store {
                     out: &mut *out,
@@ -114,7 +114,7 @@ impl WithSimd for Task<'_> {
                 };
                 run_panel(simd, &scratch[group * rows..], &all, &class.runs, panel, store);
             }
-        });
+        }
         pass.measure.then(|| moments::partial(simd, out, size.c_out))
     }
 }

@@ -73,10 +73,28 @@ fn apply<S: Simd>(
             }
         }
         // One loop per activation, so that it is not chosen anew at each element.
-        (Some(affine), Activation::Identity) => affine_rows(simd, map, affine, c, out, |_, v| v, |v| v),
+        (Some(affine), Activation::Identity) => affine_rows(
+            simd,
+            map,
+            affine,
+            c,
+            out,
+            #[inline(always)]
+            |_, v| v,
+            |v| v,
+        ),
         (Some(affine), Activation::Relu) => {
             let zero = simd.splat_f32s(0.0);
-            affine_rows(simd, map, affine, c, out, |simd, v| simd.max_f32s(zero, v), |v| activate(Activation::Relu, v));
+            affine_rows(
+                simd,
+                map,
+                affine,
+                c,
+                out,
+                #[inline(always)]
+                |simd, v| simd.max_f32s(zero, v),
+                |v| activate(Activation::Relu, v),
+            );
         }
         (Some(affine), Activation::Relu6) => {
             let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
@@ -86,7 +104,9 @@ fn apply<S: Simd>(
                 affine,
                 c,
                 out,
+                #[inline(always)]
                 |simd, v| simd.min_f32s(six, simd.max_f32s(zero, v)),
+                #[inline(always)]
                 |v| activate(Activation::Relu6, v),
             );
         }

@@ -31,14 +31,24 @@ impl Finish<'_> {
     #[inline(always)]
     pub fn run<S: Simd>(self, simd: S, grad_scale: &mut [f64], grad_shift: &mut [f64]) {
         match self.activation {
-            Activation::Identity => self.with(simd, grad_scale, grad_shift, |_, _, g| g, |_, g| g),
+            Activation::Identity => self.with(
+                simd,
+                grad_scale,
+                grad_shift,
+                #[inline(always)]
+                |_, _, g| g,
+                #[inline(always)]
+                |_, g| g,
+            ),
             Activation::Relu => {
                 let zero = simd.splat_f32s(0.0);
                 self.with(
                     simd,
                     grad_scale,
                     grad_shift,
+                    #[inline(always)]
                     |simd, v, g| simd.select_f32s(simd.greater_than_f32s(v, zero), g, zero),
+                    #[inline(always)]
                     |v, g| if v > 0.0 { g } else { 0.0 },
                 );
             }
@@ -48,10 +58,12 @@ impl Finish<'_> {
                     simd,
                     grad_scale,
                     grad_shift,
+                    #[inline(always)]
                     |simd, v, g| {
                         let g = simd.select_f32s(simd.greater_than_f32s(v, zero), g, zero);
                         simd.select_f32s(simd.less_than_f32s(v, six), g, zero)
                     },
+                    #[inline(always)]
                     |v, g| if v > 0.0 && v < 6.0 { g } else { 0.0 },
                 );
             }
