@@ -1,7 +1,7 @@
 //! Folders of PNG and JPEG images: `DIR/train/CLASS/FILE` and `DIR/test/CLASS/FILE` (or `val` for `test`).
 
 use crate::{Dataset, Error, Images, Normalisation};
-use image::ImageReader;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
 use rayon::prelude::*;
 use std::ffi::OsString;
 use std::fs;
@@ -57,7 +57,7 @@ pub fn image_folder(dir: &Path) -> Result<Dataset, Error> {
         }
     }
 
-    let size = Size { first: &train[0].0, expected: dimensions(&train[0].0)? };
+    let size = Size { first: &train[0].0, expected: decoder(&train[0].0)?.dimensions() };
     let (train, test) = (size.read(&train)?, size.read(&test)?);
     Ok(Dataset {
         name: dir
@@ -108,22 +108,21 @@ fn list(dir: &Path, classes: &[OsString]) -> Result<Vec<(PathBuf, usize)>, Error
     Ok(files)
 }
 
-fn reader(path: &Path) -> Result<ImageReader<std::io::BufReader<fs::File>>, Error> {
+/// A decoder that has read the header of the file.
+fn decoder(path: &Path) -> Result<impl ImageDecoder, Error> {
     if path.is_dir() {
         return Err(Error::Image { path: path.into(), problem: "is a folder inside the folder of a class".into() });
     }
     // The format is read from the content: extensions are often wrong.
     ImageReader::open(path)
         .and_then(ImageReader::with_guessed_format)
-        .map_err(|source| Error::Read { path: path.into(), source })
+        .map_err(|source| Error::Read { path: path.into(), source })?
+        .into_decoder()
+        .map_err(|error| undecodable(path, &error))
 }
 
-fn undecodable(path: &Path, error: &image::ImageError) -> Error {
+fn undecodable(path: &Path, error: &ImageError) -> Error {
     Error::Image { path: path.into(), problem: format!("is not a readable image ({error})") }
-}
-
-fn dimensions(path: &Path) -> Result<(u32, u32), Error> {
-    reader(path)?.into_dimensions().map_err(|error| undecodable(path, &error))
 }
 
 /// The size every image must have.
@@ -148,12 +147,13 @@ impl Size<'_> {
     }
 
     fn read_one(&self, path: &Path, out: &mut [u8]) -> Result<(), Error> {
-        let found = dimensions(path)?;
+        let decoder = decoder(path)?;
+        let found = decoder.dimensions();
         if found != self.expected {
             let (first, expected) = (self.first.into(), self.expected);
             return Err(Error::ImageSize { path: path.into(), found, first, expected });
         }
-        let image = reader(path)?.decode().map_err(|error| undecodable(path, &error))?;
+        let image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(path, &error))?;
         out.copy_from_slice(&image.into_rgb8());
         Ok(())
     }
