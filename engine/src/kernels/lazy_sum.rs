@@ -43,7 +43,7 @@ pub fn forward(
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Option<Partial> {
             let Chunk(terms, channels, activation, measure, out) = self;
-            let Some((last, before)) = terms.split_last() else { return None };
+            let (last, before) = terms.split_last()?;
             for (i, term) in before.iter().enumerate() {
                 add_term(term, channels, i == 0, Activation::Identity, out);
             }

@@ -3,7 +3,7 @@
 use super::forward::{images_per_task, load_image};
 use super::load::{GradTerms, Maps, grad_row, maps_row, zero_border};
 use super::plan::Plan;
-use super::tile::{Store, pack_panels, run_panel, spread};
+use super::tile::{Panel, Store, pack_panels, spread};
 use super::{ConvSize, depthwise, mask};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
@@ -378,14 +378,15 @@ impl Shared<'_> {
                         column: group * columns + start,
                         columns: (columns - start).min(self.width),
                         per_group,
+                        partial: &mut *partial,
                     };
                     match mr {
-                        6 => outer.run::<S, 6>(simd, partial),
-                        5 => outer.run::<S, 5>(simd, partial),
-                        4 => outer.run::<S, 4>(simd, partial),
-                        3 => outer.run::<S, 3>(simd, partial),
-                        2 => outer.run::<S, 2>(simd, partial),
-                        _ => outer.run::<S, 1>(simd, partial),
+                        6 => simd.vectorize(OuterOf::<6>(outer)),
+                        5 => simd.vectorize(OuterOf::<5>(outer)),
+                        4 => simd.vectorize(OuterOf::<4>(outer)),
+                        3 => simd.vectorize(OuterOf::<3>(outer)),
+                        2 => simd.vectorize(OuterOf::<2>(outer)),
+                        _ => simd.vectorize(OuterOf::<1>(outer)),
                     }
                 }
                 c += mr;
@@ -419,7 +420,13 @@ impl Shared<'_> {
                     bias: None,
                     add: None,
                 };
-                run_panel(simd, &padded[group * rows..], &all, &class.runs, panel, store);
+                simd.vectorize(Panel {
+                    scratch: &padded[group * rows..],
+                    pixels: &all,
+                    runs: &class.runs,
+                    weights: panel,
+                    store,
+                });
             }
         }
     }
@@ -436,11 +443,24 @@ struct Outer<'a> {
     column: usize,
     columns: usize,
     per_group: usize,
+    partial: &'a mut [f32],
+}
+
+/// [`Outer`] for panels of `M` input channels; a function of its own for the same reason as [`Panel`].
+struct OuterOf<'a, const M: usize>(Outer<'a>);
+
+impl<const M: usize> WithSimd for OuterOf<'_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.run::<S, M>(simd);
+    }
 }
 
 impl Outer<'_> {
     #[inline(always)]
-    fn run<S: Simd, const M: usize>(&self, simd: S, partial: &mut [f32]) {
+    fn run<S: Simd, const M: usize>(self, simd: S) {
         let size = self.size;
         let lanes = S::F32_LANES;
         for tap in 0..size.k_h * size.k_w {
@@ -448,7 +468,7 @@ impl Outer<'_> {
             let acc = self.tap::<S, M>(simd, ky, kx);
             for (i, acc) in acc.into_iter().enumerate() {
                 let at = (tap * self.per_group + self.c + i) * size.c_out + self.column;
-                let mut rest = &mut partial[at..at + self.columns];
+                let mut rest = &mut self.partial[at..at + self.columns];
                 for v in acc {
                     let len = rest.len().min(lanes);
                     let (out, tail) = rest.split_at_mut(len);

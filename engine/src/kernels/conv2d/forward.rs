@@ -2,7 +2,7 @@
 
 use super::load::{Maps, maps_row, zero_border};
 use super::plan::Plan;
-use super::tile::{Store, pack_panels, run_panel};
+use super::tile::{Panel, Store, pack_panels};
 use super::{ConvSize, depthwise};
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
@@ -112,7 +112,13 @@ impl WithSimd for Task<'_> {
                     bias: pass.bias,
                     add,
                 };
-                run_panel(simd, &scratch[group * rows..], &all, &class.runs, panel, store);
+                simd.vectorize(Panel {
+                    scratch: &scratch[group * rows..],
+                    pixels: &all,
+                    runs: &class.runs,
+                    weights: panel,
+                    store,
+                });
             }
         }
         pass.measure.then(|| moments::partial(simd, out, size.c_out))

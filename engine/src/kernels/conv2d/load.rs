@@ -125,15 +125,7 @@ pub fn activate(activation: Activation, v: f32) -> f32 {
                 v
             }
         }
-        Activation::Relu6 => {
-            if v <= 0.0 {
-                0.0
-            } else if v >= 6.0 {
-                6.0
-            } else {
-                v
-            }
-        }
+        Activation::Relu6 => v.clamp(0.0, 6.0),
     }
 }
 
