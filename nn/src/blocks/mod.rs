@@ -1,0 +1,7 @@
+//! Blocks: the repeated units that networks stack. They differ in which earlier outputs they aggregate, and how.
+
+mod residual;
+mod shortcut;
+
+pub use residual::{BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck};
+pub use shortcut::{Shortcut, ShortcutKind};

@@ -1,0 +1,78 @@
+//! How a forward pass is run: training or evaluation, and which random numbers it draws.
+
+use engine::rng::{Rng, purpose};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The mode of one forward pass, handed to every layer. Make a new one for each step.
+pub struct Context {
+    /// Batch norm uses the batch's own moments and tracks them; dropout drops.
+    pub train: bool,
+    seed: u64,
+    step: u64,
+    /// Streams handed out so far, so that each dropout of a pass has its own.
+    streams: AtomicU64,
+    costs: Option<Mutex<Costs>>,
+}
+
+/// What one image costs in the forward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// Multiply-accumulates of convolutions and linear layers.
+    pub macs: u64,
+    /// Convolutions and linear layers, those of shortcuts included.
+    pub layers: usize,
+}
+
+impl Context {
+    /// Training step `step` of a run seeded by `seed`: the same pair draws the same numbers.
+    pub fn train(seed: u64, step: u64) -> Context {
+        Context { train: true, seed, step, streams: AtomicU64::new(0), costs: None }
+    }
+
+    /// Evaluation: running statistics, no dropout, nothing random.
+    pub fn eval() -> Context {
+        Context { train: false, seed: 0, step: 0, streams: AtomicU64::new(0), costs: None }
+    }
+
+    /// Evaluation in which convolutions and linear layers only note what they would cost and return zeros: the wiring itself
+    /// is what is counted, and even a thousand layers take no time.
+    pub fn counting() -> Context {
+        Context { costs: Some(Mutex::default()), ..Context::eval() }
+    }
+
+    /// A random stream of its own for the next layer of this pass that asks.
+    pub fn rng(&self) -> Rng {
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        Rng::new(self.seed, &[purpose::DROPOUT, self.step, stream])
+    }
+
+    /// What was counted; zeros unless this is [`counting`](Context::counting).
+    pub fn costs(&self) -> Costs {
+        self.costs.as_ref().map_or(Costs::default(), |c| *c.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// Notes a layer of `macs` multiply-accumulates. True if that is all this pass wants from it.
+    pub fn count(&self, macs: u64) -> bool {
+        let Some(costs) = &self.costs else { return false };
+        let mut costs = costs.lock().unwrap_or_else(|e| e.into_inner());
+        costs.macs += macs;
+        costs.layers += 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layer_of_a_pass_draws_its_own_numbers_and_a_repeat_the_same() {
+        let draw = |ctx: &Context| ctx.rng().bits();
+        let (first, again, other) = (Context::train(1, 7), Context::train(1, 7), Context::train(1, 8));
+        let drawn = draw(&first);
+        assert_eq!(drawn, draw(&again));
+        assert_ne!(drawn, draw(&first));
+        assert_ne!(drawn, draw(&other));
+    }
+}

@@ -1,0 +1,253 @@
+"""Logits and training losses of PyTorch, for nn/tests/golden.rs.
+
+    python nn/tests/golden/make_models.py       # writes models.json beside this file (PyTorch 2.15, CPU, f32)
+
+Weights, images and labels are not stored: both sides compute them from an integer hash (`unit` here, `unit` in golden.rs).
+Each network is evaluated once with its formula statistics, then trained: SGD, Nesterov momentum 0.9, weight decay 5e-4 on
+everything, a new batch each step. Parameter names are those of the reference implementations (akamaster/pytorch_resnet_cifar10,
+kuangliu/pytorch-cifar).
+
+Why such small learning rates: training is chaotic. A value within rounding of a ReLU's kink falls on one side here and on the
+other there, and the difference grows by half an order of magnitude a step. At lr 0.05, PyTorch's own losses in NCHW and in
+channels_last memory agree to 1e-5 after two steps and to 1e-2 after ten, so that ten losses of another engine would prove nothing; at
+0.0005 they agree to 2e-5 over all ten. `--check` prints that self-agreement.
+"""
+import json, math, os, sys
+import numpy as np, torch
+from torch import nn
+import torch.nn.functional as F
+
+
+def conv(i, o, k=3, s=1):
+    return nn.Conv2d(i, o, k, s, k // 2, bias=False)
+
+
+class Pad(nn.Module):
+    def __init__(self, extra):
+        super().__init__()
+        self.extra = extra
+
+    def forward(self, x):
+        h = self.extra // 2
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, h, self.extra - h))
+
+
+class Basic(nn.Module):
+    def __init__(self, i, o, s, option):
+        super().__init__()
+        self.conv1, self.bn1 = conv(i, o, 3, s), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = conv(o, o), nn.BatchNorm2d(o)
+        self.shortcut = nn.Sequential()
+        if i != o:
+            self.shortcut = Pad(o - i) if option == "A" else nn.Sequential(conv(i, o, 1, s), nn.BatchNorm2d(o))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+class Bottle(nn.Module):
+    def __init__(self, i, o, s):
+        super().__init__()
+        m = o // 4
+        self.conv1, self.bn1 = conv(i, m, 1, s), nn.BatchNorm2d(m)
+        self.conv2, self.bn2 = conv(m, m), nn.BatchNorm2d(m)
+        self.conv3, self.bn3 = conv(m, o, 1), nn.BatchNorm2d(o)
+        self.shortcut = nn.Sequential(conv(i, o, 1, s), nn.BatchNorm2d(o)) if i != o else nn.Sequential()
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(y)))))
+        return F.relu(y + self.shortcut(x))
+
+
+class PreAct(nn.Module):
+    def __init__(self, i, o, s, option):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(i), conv(i, o, 3, s)
+        self.bn2, self.conv2 = nn.BatchNorm2d(o), conv(o, o)
+        self.option = option
+        if i != o:
+            self.shortcut = Pad(o - i) if option == "A" else nn.Sequential(conv(i, o, 1, s))
+
+    def forward(self, x):
+        a = F.relu(self.bn1(x))
+        y = self.conv2(F.relu(self.bn2(self.conv1(a))))
+        return y + (self.shortcut(x if self.option == "A" else a) if hasattr(self, "shortcut") else x)
+
+
+class PreActBottle(nn.Module):
+    def __init__(self, i, o, s):
+        super().__init__()
+        m = o // 4
+        self.bn1, self.conv1 = nn.BatchNorm2d(i), conv(i, m, 1, s)
+        self.bn2, self.conv2 = nn.BatchNorm2d(m), conv(m, m)
+        self.bn3, self.conv3 = nn.BatchNorm2d(m), conv(m, o, 1)
+        if i != o:
+            self.shortcut = nn.Sequential(conv(i, o, 1, s))
+
+    def forward(self, x):
+        a = F.relu(self.bn1(x))
+        y = self.conv2(F.relu(self.bn2(self.conv1(a))))
+        y = self.conv3(F.relu(self.bn3(y)))
+        return y + (self.shortcut(a) if hasattr(self, "shortcut") else x)
+
+
+def stages(n, widths, block):
+    i, out = 16, []
+    for stage, o in enumerate(widths):
+        units = []
+        for b in range(n):
+            units.append(block(i, o, 2 if stage and not b else 1))
+            i = o
+        out.append(nn.Sequential(*units))
+    return out
+
+
+class ResNet(nn.Module):
+    def __init__(self, n, widths, block):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 16), nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = stages(n, widths, block)
+        self.linear = nn.Linear(widths[-1], 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+class PreActResNet(nn.Module):
+    def __init__(self, n, widths, block):
+        super().__init__()
+        self.conv1 = conv(3, 16)
+        self.layer1, self.layer2, self.layer3 = stages(n, widths, block)
+        self.bn, self.linear = nn.BatchNorm2d(widths[-1]), nn.Linear(widths[-1], 10)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
+        return self.linear(F.relu(self.bn(x)).mean((2, 3)))
+
+
+class Vgg(nn.Module):
+    def __init__(self, widths):
+        super().__init__()
+        layers, i = [], 3
+        for w in widths:
+            if w == "M":
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [conv(i, w), nn.BatchNorm2d(w), nn.ReLU()]
+                i = w
+        self.features, self.classifier = nn.Sequential(*layers), nn.Linear(512, 10)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+SMALL, WIDE = (16, 32, 64), (64, 128, 256)
+VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
+TEN, TWO = [(0.0005, 10), (0.05, 2)], [(0.002, 2)]
+# name: network, batch, runs (lr, steps) from the same start
+CASES = {
+    "resnet20": (lambda: ResNet(3, SMALL, lambda *a: Basic(*a, "A")), 32, TEN),
+    "resnet20-b": (lambda: ResNet(3, SMALL, lambda *a: Basic(*a, "B")), 8, TWO),
+    "resnet29-bottleneck": (lambda: ResNet(3, WIDE, Bottle), 8, TWO),
+    "preact-resnet20": (lambda: PreActResNet(3, SMALL, lambda *a: PreAct(*a, "B")), 32, TEN),
+    "preact-resnet20-a": (lambda: PreActResNet(3, SMALL, lambda *a: PreAct(*a, "A")), 8, TWO),
+    "preact-resnet29-bottleneck": (lambda: PreActResNet(3, WIDE, PreActBottle), 8, TWO),
+    "vgg16-bn": (lambda: Vgg(VGG16), 4, TWO),
+}
+IMAGES, LABELS, PATTERNS = 1_000_000, 2_000_000, 3_000_000
+
+
+def unit(stream, n):
+    """n numbers in [0, 1): 24 bits of SplitMix64's finaliser of (stream, index)."""
+    z = (np.uint64(stream) << np.uint64(32)) + np.arange(n, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(40)).astype(np.float64) / 2**24
+
+
+def value(name, shape, u):
+    if name.endswith("running_var"):
+        return 0.5 + u
+    if len(shape) == 4:
+        return (2 * u - 1) * math.sqrt(6 / (shape[0] * shape[2] * shape[3]))
+    if len(shape) == 2:
+        return (2 * u - 1) / math.sqrt(shape[1])
+    if name.endswith("weight"):
+        return 0.75 + 0.5 * u
+    return 0.2 * (2 * u - 1)
+
+
+def spread(stream, n):
+    """n numbers of variance 1."""
+    return torch.from_numpy(((2 * unit(stream, n) - 1) * math.sqrt(3)).astype(np.float32))
+
+
+def images(step, batch):
+    """A coarse pattern per class, 8x8 enlarged to 32x32, plus a quarter of noise."""
+    patterns = spread(PATTERNS, 10 * 3 * 8 * 8).reshape(10, 3, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    return 0.25 * spread(IMAGES + step, batch * 3 * 32 * 32).reshape(batch, 3, 32, 32) + patterns[labels(step, batch)]
+
+
+def labels(step, batch):
+    return torch.from_numpy((unit(LABELS + step, batch) * 10).astype(np.int64))
+
+
+def fill(model):
+    entries = [(k, v) for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")]
+    for stream, (name, tensor) in enumerate(entries):
+        values = value(name, tensor.shape, unit(stream, tensor.numel()))
+        tensor.copy_(torch.from_numpy(values.astype(np.float32)).reshape(tensor.shape))
+    return [name for name, _ in entries]
+
+
+def evaluate(model, batch, layout):
+    model.eval()
+    with torch.no_grad():
+        return model(images(0, batch).contiguous(memory_format=layout)).flatten().tolist()
+
+
+def train(make, batch, lr, steps, layout):
+    model = make()
+    fill(model)
+    model = model.to(memory_format=layout)
+    opt = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    model.train()
+    losses = []
+    for step in range(1, steps + 1):
+        x = images(step, batch).contiguous(memory_format=layout)
+        loss = F.cross_entropy(model(x), labels(step, batch))
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return dict(lr=lr, losses=losses, after=evaluate(model, batch, layout))
+
+
+def case(make, batch, runs, layout=torch.contiguous_format):
+    model = make()
+    names = fill(model)
+    logits = evaluate(model.to(memory_format=layout), batch, layout)
+    return dict(batch=batch, names=names, logits=logits, runs=[train(make, batch, *run, layout) for run in runs])
+
+
+def apart(a, b):
+    return np.abs(np.subtract(a, b)).max() / np.abs(a).max()
+
+
+if __name__ == "__main__":
+    fixtures = {name: case(*c) for name, c in CASES.items()}
+    if "--check" in sys.argv:
+        for name, c in CASES.items():
+            a, b = fixtures[name], case(*c, torch.channels_last)
+            print(name, "logits", apart(a["logits"], b["logits"]))
+            for r, s in zip(a["runs"], b["runs"]):
+                print("  lr", r["lr"], "losses", apart(r["losses"], s["losses"]), "logits after", apart(r["after"], s["after"]))
+    here = os.path.dirname(os.path.abspath(__file__))
+    short = json.loads(json.dumps(fixtures), parse_float=lambda v: float(f"{float(v):.9g}"))
+    with open(os.path.join(here, "models.json"), "w") as f:
+        json.dump(short, f, separators=(",", ":"))
+        f.write("\n")
