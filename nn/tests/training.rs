@@ -36,6 +36,45 @@ fn a_small_network_learns_32_images_by_heart() {
     }
 }
 
+/// Weights and momentum after some steps on `threads` threads.
+fn trained(name: &str, threads: usize) -> (StateDict, StateDict) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
+    pool.install(|| {
+        let model = model(name, 4);
+        let mut optimizer = Optimizer::new(OptimizerConfig::sgd(5e-4), model.params(), true);
+        for step in 1..=3 {
+            let loss = model.forward(&images(6, 32), &Context::train(0, step)).cross_entropy(&[0, 1, 2, 3, 4, 5], 0.1);
+            optimizer.step(&loss.backward(), 0.1);
+        }
+        let momentum = optimizer.state().into_iter().map(|(name, shape, values)| (name, (shape, values)));
+        (dict(&model), momentum.collect())
+    })
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for name in ["resnet8", "preact-resnet8"] {
+        let alone = trained(name, 1);
+        for threads in [2, 3] {
+            assert!(trained(name, threads) == alone, "{name}: {threads} threads give other weights than 1");
+        }
+    }
+}
+
+#[test]
+fn a_training_step_allocates_nothing_once_it_has_run() {
+    let model = model("resnet8", 1);
+    let mut optimizer = Optimizer::new(OptimizerConfig::sgd(5e-4), model.params(), true);
+    let x = images(4, 16);
+    let mut step = |number| {
+        let loss = model.forward(&x, &Context::train(0, number)).cross_entropy(&[0, 1, 2, 3], 0.0);
+        optimizer.step(&loss.backward(), 0.1);
+        engine::memory::stats().allocations
+    };
+    let warm = [step(1), step(2)][1];
+    assert_eq!(step(3), warm, "buffers were taken from the system in the third step");
+}
+
 #[test]
 fn the_first_loss_is_near_that_of_a_guess() {
     let labels: Vec<usize> = (0..16).map(|i| i % 10).collect();

@@ -4,7 +4,7 @@ use super::{Built, Depth, Family, ModelInfo};
 use crate::Error;
 use crate::context::Context;
 use crate::init::Builder;
-use crate::layers::{Conv2d, Conv2dConfig, Linear, MaxPool2d, Relu, Sequential};
+use crate::layers::{Conv2d, Conv2dConfig, GlobalAvgPool, Linear, MaxPool2d, Relu, Sequential};
 use crate::module::{Layer, Module, Network, Visitor};
 use engine::ops::Pool2d;
 use engine::{Lazy, Tensor};
@@ -87,9 +87,9 @@ impl Vgg {
 
 impl Network for Vgg {
     fn forward(&self, images: &Tensor, ctx: &Context) -> Tensor {
-        let x = self.features.forward(&Lazy::from(images), ctx).materialise();
-        let (n, features) = (x.shape()[0], x.shape()[1..].iter().product::<usize>());
-        self.classifier.forward(&x.reshape([n, features]), ctx)
+        let x = self.features.forward(&Lazy::from(images), ctx);
+        // The maps are 1x1 already for 32x32 images; larger ones are averaged.
+        self.classifier.forward(&GlobalAvgPool.forward(&x), ctx)
     }
 }
 
