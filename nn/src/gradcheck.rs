@@ -22,8 +22,8 @@ pub struct Entry {
     pub rel_error: f64,
 }
 
-/// The gradients of `sum(output * weight)`, for fixed random weights between 0.5 and 1.5, with respect to `params`: `entries` random ones of each
-/// tensor, or all if it has no more. Hands each to `each` as soon as it is known; every entry costs two replays of the tape.
+/// Checks the gradients of `sum(output * weight)`, for fixed random weights between 0.5 and 1.5: `entries` random ones of each of
+/// `params`, or all if it has no more. Hands them to `each` tensor by tensor; an entry costs two replays of the tape.
 ///
 /// # Panics
 /// If `output` is not on the tape or depends on a leaf that is not among `params`.
