@@ -14,7 +14,9 @@ pub fn print(object: &impl Serialize) -> Result<(), Failure> {
 pub fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::work(format!("cannot write to standard output: {e}"))),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::work(format!("cannot write to standard output: {e}")))
+        }
         _ => Ok(()),
     }
 }

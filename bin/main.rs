@@ -1,3 +1,58 @@
-//! The `pleach` command.
+//! The `pleach` command: parse, call, print. One file per subcommand.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod bench;
+mod config;
+mod eval;
+mod failure;
+mod images;
+mod json;
+mod models;
+mod nearest;
+mod panics;
+mod pool;
+mod presets;
+mod run;
+mod signals;
+mod train;
+mod training;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Train networks on small images, on the CPU
+#[derive(Parser)]
+#[command(version, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 the work failed, 2 bad usage or input, 130 interrupted after saving.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(Box<train::Args>),
+    Eval(eval::Args),
+    Models(models::Args),
+    Presets(presets::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    panics::install();
+    let result = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Presets(args) => presets::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string().replace(|c: char| c.is_control(), " ");
+            eprintln!("pleach: {text}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

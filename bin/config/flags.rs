@@ -108,11 +108,6 @@ impl Flags {
         self.preset.is_none() && self.config.is_none() && self.data.is_none()
     }
 
-    /// The preset's name, for naming the run.
-    pub fn preset(&self) -> Option<&str> {
-        self.preset.as_deref()
-    }
-
     fn values(&self) -> Result<Vec<(&'static str, &'static str, Value)>, Failure> {
         let mut values = vec![];
         let mut lay = |flag, key, value: Option<Value>| values.extend(value.map(|value| (flag, key, value)));

@@ -4,7 +4,6 @@ use super::Config;
 use crate::failure::Failure;
 use crate::nearest;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -69,13 +68,11 @@ impl Layers {
 
     /// Lays one value over what is there.
     pub fn lay(&mut self, key: &str, value: Value, origin: &str) -> Result<(), Failure> {
-        let slot = match key.split_once('.') {
-            None => self.values.get_mut(key),
-            Some((table, field)) => self.values.get_mut(table).and_then(Value::as_table_mut).and_then(|t| t.get_mut(field)),
-        };
-        let slot = match slot {
+        let slot = match self.slot(key) {
             Some(Value::Table(_)) => {
-                return Err(Failure::input(format!("{origin}: '{key}' is a section, not a value; set one of its fields")));
+                return Err(Failure::input(format!(
+                    "{origin}: '{key}' is a section, not a value; set one of its fields"
+                )));
             }
             Some(slot) => slot,
             None => return Err(self.unknown(key, origin)),
@@ -96,6 +93,20 @@ impl Layers {
             self.origins.insert(key.into(), origin.into());
         }
         Ok(())
+    }
+
+    /// Puts another text for the same thing in the place of a text, and keeps where it came from.
+    pub fn replace(&mut self, key: &str, text: String) {
+        if let Some(slot) = self.slot(key) {
+            *slot = Value::String(text);
+        }
+    }
+
+    fn slot(&mut self, key: &str) -> Option<&mut Value> {
+        match key.split_once('.') {
+            None => self.values.get_mut(key),
+            Some((table, field)) => self.values.get_mut(table)?.as_table_mut()?.get_mut(field),
+        }
     }
 
     fn unknown(&self, key: &str, origin: &str) -> Failure {
@@ -125,7 +136,7 @@ impl Layers {
     pub fn get(&self, key: &str) -> Option<&Value> {
         match key.split_once('.') {
             None => self.values.get(key),
-            Some((table, field)) => self.values.get(table)?.get(field),
+            Some((table, field)) => self.values.get(table)?.as_table()?.get(field),
         }
     }
 
@@ -238,6 +249,8 @@ mod tests {
         layers.lay_assignment("schedule.kind=linear").expect("a text");
         let message = layers.config().expect_err("refused").to_string();
         assert!(message.contains("schedule.kind") && message.contains("one-cycle"), "{message}");
-        assert!(defaults().lay_text("a = [", "x.toml").expect_err("refused").to_string().starts_with("x.toml: not valid"));
+        assert!(
+            defaults().lay_text("a = [", "x.toml").expect_err("refused").to_string().starts_with("x.toml: not valid")
+        );
     }
 }

@@ -42,7 +42,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// `builtin`, `synthetic`, or a folder with CIFAR-10 or CIFAR-100 binaries or with one folder of images a class.
+    /// `builtin`, `synthetic:TRAIN,TEST` (so many made-up images), or a folder with CIFAR-10 or CIFAR-100 binaries or with
+    /// one folder of images a class.
     pub source: String,
     /// This many training images are held out and tested on instead of the test set; 0 holds out none.
     pub hold_out: usize,
@@ -219,20 +220,30 @@ impl Config {
         let o = &self.optimizer;
         let (weight_decay, decoupled) = (o.weight_decay, o.decoupled);
         match o.kind {
-            OptimizerKind::Sgd => nn::optim::OptimizerConfig::Sgd {
-                momentum: o.momentum,
-                nesterov: o.nesterov,
-                weight_decay,
-                decoupled,
-            },
-            OptimizerKind::Adam => nn::optim::OptimizerConfig::Adam {
-                beta1: o.beta1,
-                beta2: o.beta2,
-                eps: o.eps,
-                weight_decay,
-                decoupled,
-            },
+            OptimizerKind::Sgd => {
+                nn::optim::OptimizerConfig::Sgd { momentum: o.momentum, nesterov: o.nesterov, weight_decay, decoupled }
+            }
+            OptimizerKind::Adam => {
+                nn::optim::OptimizerConfig::Adam { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay, decoupled }
+            }
         }
+    }
+
+    /// For [`nn`].
+    pub fn schedule(&self) -> nn::optim::LrSchedule {
+        let s = &self.schedule;
+        let schedule = match s.kind {
+            ScheduleKind::Constant => nn::optim::Schedule::Constant,
+            ScheduleKind::Step => nn::optim::Schedule::Step { milestones: s.milestones.clone(), gamma: s.gamma },
+            ScheduleKind::Cosine => nn::optim::Schedule::Cosine { final_fraction: s.final_fraction },
+            ScheduleKind::OneCycle => nn::optim::Schedule::OneCycle {
+                rise: s.rise,
+                start_fraction: s.start_fraction,
+                end_fraction: s.end_fraction,
+                cosine: s.cosine,
+            },
+        };
+        nn::optim::LrSchedule { schedule, warmup_steps: s.warmup_steps }
     }
 
     /// For [`data`].

@@ -200,7 +200,7 @@ mod tests {
                 config.data.source = "builtin".into();
             }
             config.check().expect(preset.name);
-            assert!(nn::Model::new(&config.model, 10, 0).is_ok(), "{}: {}", preset.name, config.model);
+            assert!(nn::Model::outline(&config.model, 10).is_ok(), "{}: {}", preset.name, config.model);
         }
     }
 

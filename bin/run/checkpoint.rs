@@ -163,7 +163,11 @@ fn verify(file: &weights::WeightFile) -> Result<Option<Metadata>, String> {
     let Some(text) = file.metadata.get(KEY) else {
         // Ours alone has tensors of an optimiser: then it is the entry's name that was hit.
         let ours = file.tensors.keys().any(|name| name.starts_with(OPTIMIZER));
-        return if ours { Err("the checkpoint is damaged: its metadata is gone; take another copy".into()) } else { Ok(None) };
+        return if ours {
+            Err("the checkpoint is damaged: its metadata is gone; take another copy".into())
+        } else {
+            Ok(None)
+        };
     };
     let damaged = "the checkpoint is damaged: its checksum does not match what it holds; take another copy";
     let prefix = "{\"sha256\":\"";
@@ -172,12 +176,13 @@ fn verify(file: &weights::WeightFile) -> Result<Option<Metadata>, String> {
     if checksum(tensors.collect(), &format!("{prefix}{rest}")) != sum {
         return Err(damaged.into());
     }
-    let metadata: Metadata = serde_json::from_str(text).map_err(|e| {
-        format!("the checkpoint's metadata does not read ({e}); it is from another version of pleach")
-    })?;
+    let metadata: Metadata = serde_json::from_str(text)
+        .map_err(|e| format!("the checkpoint's metadata does not read ({e}); it is from another version of pleach"))?;
     if metadata.format != FORMAT {
         let found = metadata.format;
-        return Err(format!("the checkpoint has format {found}, this pleach reads {FORMAT}; use the version that wrote it"));
+        return Err(format!(
+            "the checkpoint has format {found}, this pleach reads {FORMAT}; use the version that wrote it"
+        ));
     }
     Ok(Some(metadata))
 }

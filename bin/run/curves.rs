@@ -62,9 +62,9 @@ pub fn draw(title: &str, epochs: &[EpochLine]) -> String {
 fn legend(svg: &mut String) {
     for (i, class) in ["train", "test"].into_iter().enumerate() {
         let x = WIDTH - 166.0 + 76.0 * i as f64;
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<path class=\"line {class}\" d=\"M{x} 31h24\"/><text class=\"ink\" x=\"{}\" y=\"36\">{class}</text>\n",
+            "<path class=\"line {class}\" d=\"M{x} 31h24\"/><text class=\"ink\" x=\"{}\" y=\"36\">{class}</text>",
             x + 30.0
         );
     }
@@ -146,7 +146,13 @@ fn final_values(svg: &mut String, right: f64, curves: &[Curve], show: fn(f64) ->
         (upper.0, lower.0) = (middle - 7.5, middle + 7.5);
     }
     for (y, value) in ends {
-        let _ = writeln!(svg, "<text class=\"ink value\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", right + 9.0, y + 4.5, show(value));
+        let _ = writeln!(
+            svg,
+            "<text class=\"ink value\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            right + 9.0,
+            y + 4.5,
+            show(value)
+        );
     }
 }
 
@@ -155,7 +161,8 @@ fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let high = if high > low { high } else { low + low.abs().max(1.0) * 0.1 };
     let rough = (high - low) / count as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough * 0.999).unwrap_or(10.0 * power);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough * 0.999).unwrap_or(10.0 * power);
     let (first, last) = ((low / step + 1e-9).floor() as i64, (high / step - 1e-9).ceil() as i64);
     (first..=last).map(|i| i as f64 * step).collect()
 }

@@ -101,10 +101,8 @@ impl Metrics {
             Err(e) => return Err(Failure::reading(&jsonl, &e)),
         };
         let (kept, epochs) = cut_back(&text, position);
-        let csv: String = std::iter::once(COLUMNS.to_string())
-            .chain(epochs.iter().map(csv_line))
-            .map(|line| line + "\n")
-            .collect();
+        let csv: String =
+            std::iter::once(COLUMNS.to_string()).chain(epochs.iter().map(csv_line)).map(|line| line + "\n").collect();
         Ok(Metrics {
             jsonl: Lines::restart(jsonl, &kept)?,
             csv: Lines::restart(folder.join("metrics.csv"), &csv)?,

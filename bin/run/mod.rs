@@ -109,7 +109,8 @@ fn refuse_taken(out: &Path) -> Result<(), Failure> {
     match fs::read_dir(out) {
         Ok(mut entries) => {
             // A lock that a killed process left is no reason to refuse.
-            if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != ".lock" && entry.file_name() != "ckpt")) {
+            if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != ".lock" && entry.file_name() != "ckpt"))
+            {
                 return Err(Failure::input(format!("{} is not empty; choose another --out", out.display())));
             }
             Ok(())
@@ -122,9 +123,9 @@ fn refuse_taken(out: &Path) -> Result<(), Failure> {
 fn create_numbered(root: &Path, name: &str) -> Result<PathBuf, Failure> {
     fs::create_dir_all(root).map_err(|e| Failure::writing(root, &e))?;
     let prefix = format!("{name}-");
-    let numbers = entries(root).into_iter().filter_map(|entry| {
-        entry.file_name()?.to_str()?.strip_prefix(&prefix)?.parse::<u32>().ok()
-    });
+    let numbers = entries(root)
+        .into_iter()
+        .filter_map(|entry| entry.file_name()?.to_str()?.strip_prefix(&prefix)?.parse::<u32>().ok());
     let mut number = numbers.max().map_or(1, |n| n.saturating_add(1));
     loop {
         let path = root.join(format!("{name}-{number:03}"));
@@ -148,7 +149,9 @@ pub fn newest_unfinished() -> Result<PathBuf, Failure> {
         .into_iter()
         .filter(|run| record::Record::read(run).is_some_and(|record| record.state != record::State::Finished));
     unfinished.max_by_key(|run| when(run)).ok_or_else(|| {
-        Failure::input(format!("there is no unfinished run under {ROOT}/; name the run, as in --resume {ROOT}/NAME-001"))
+        Failure::input(format!(
+            "there is no unfinished run under {ROOT}/; name the run, as in --resume {ROOT}/NAME-001"
+        ))
     })
 }
 

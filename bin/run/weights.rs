@@ -3,8 +3,8 @@
 use crate::failure::Failure;
 use engine::Shape;
 use engine::shape::MAX_RANK;
-use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -47,15 +47,7 @@ pub fn decode(bytes: &[u8]) -> Result<WeightFile, String> {
         let values = chunks.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect();
         tensors.insert(name, (Shape::from(view.shape()), values));
     }
-    Ok(WeightFile { tensors: without_wrapper(tensors), metadata: header.metadata().clone().unwrap_or_default() })
-}
-
-/// Networks saved from inside PyTorch's `DataParallel` have `module.` before every name.
-fn without_wrapper(tensors: Tensors) -> Tensors {
-    if tensors.is_empty() || !tensors.keys().all(|name| name.starts_with("module.")) {
-        return tensors;
-    }
-    tensors.into_iter().map(|(name, tensor)| (name["module.".len()..].to_string(), tensor)).collect()
+    Ok(WeightFile { tensors, metadata: header.metadata().clone().unwrap_or_default() })
 }
 
 /// The bytes of a weight file.
@@ -80,8 +72,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tensors_survive_and_a_wrapper_is_taken_off() {
-        let tensors = [("module.a".to_string(), Shape::from([2, 1]), vec![1.5, f32::MIN_POSITIVE])];
+    fn tensors_survive() {
+        let tensors = [("a".to_string(), Shape::from([2, 1]), vec![1.5, f32::MIN_POSITIVE])];
         let file = decode(&encode(&tensors, HashMap::new()).expect("encodes")).expect("decodes");
         assert_eq!(file.tensors["a"], (Shape::from([2, 1]), vec![1.5, f32::MIN_POSITIVE]));
         assert!(file.metadata.is_empty());

@@ -19,33 +19,15 @@ pub struct Tested {
     pub accuracy: f64,
 }
 
-/// Tests `model` on every image. `None` if a stop is asked for before the end.
+/// Tests `model` on every image, in the order of the set; `each` is shown the logits of every batch. `None` if a stop is asked for
+/// before the end.
 pub fn evaluate(
     model: &Model,
     images: &Arc<Images>,
     normalisation: Normalisation,
     stop: &Stop,
+    each: &mut dyn FnMut(&Tensor),
 ) -> Result<Option<Tested>, Failure> {
-    let (mut loss, mut correct) = (0.0, 0.0);
-    let mut each = |logits: &Tensor, labels: &[usize]| {
-        loss += f64::from(logits.cross_entropy(labels, 0.0).item()) * labels.len() as f64;
-        correct += count_correct(logits, labels);
-    };
-    if !for_each_batch(model, images, normalisation, stop, &mut each)? {
-        return Ok(None);
-    }
-    let count = images.len() as f64;
-    Ok(Some(Tested { loss: loss / count, accuracy: correct / count }))
-}
-
-/// Hands the logits and labels of every batch to `each`, in the order of the set. False if a stop came first.
-pub fn for_each_batch(
-    model: &Model,
-    images: &Arc<Images>,
-    normalisation: Normalisation,
-    stop: &Stop,
-    each: &mut dyn FnMut(&Tensor, &[usize]),
-) -> Result<bool, Failure> {
     let config = LoaderConfig {
         batch: BATCH.min(images.len()),
         shuffle: false,
@@ -53,17 +35,21 @@ pub fn for_each_batch(
         augmentation: Augmentation::NONE,
         ..LoaderConfig::default()
     };
+    let (mut loss, mut correct) = (0.0, 0.0);
     for batch in Loader::new(images, normalisation, config)? {
         if stop.requested() {
-            return Ok(false);
+            return Ok(None);
         }
         no_grad(|| {
             let shape = [batch.labels.len(), images.height, images.width, images.channels];
             let logits = model.forward(&Tensor::from_slice(shape, &batch.images), &Context::eval());
-            each(&logits, &batch.labels);
+            loss += f64::from(logits.cross_entropy(&batch.labels, 0.0).item()) * batch.labels.len() as f64;
+            correct += count_correct(&logits, &batch.labels);
+            each(&logits);
         });
     }
-    Ok(true)
+    let count = images.len() as f64;
+    Ok(Some(Tested { loss: loss / count, accuracy: correct / count }))
 }
 
 /// How many rows of `logits` `(N, classes)` are largest at their label. NaN is never the largest.

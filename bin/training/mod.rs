@@ -17,7 +17,8 @@ use crate::run::metrics::{EpochLine, StepLine};
 use crate::signals::Stop;
 use data::{Dataset, Loader, LoaderConfig};
 use engine::memory;
-use nn::{Model, Optimizer};
+use nn::Model;
+use nn::optim::Optimizer;
 use std::time::Instant;
 
 /// Batches that a thread prepares before they are asked for.
@@ -215,7 +216,7 @@ impl Trainer {
 
     fn test(&self) -> Result<Option<Tested>, Failure> {
         self.reporter.testing();
-        evaluate(&self.model, &self.dataset.test, self.dataset.normalisation, &self.stop)
+        evaluate(&self.model, &self.dataset.test, self.dataset.normalisation, &self.stop, &mut |_| {})
     }
 
     fn epoch_line(&self, tested: Option<Tested>, partial: bool) -> EpochLine {
@@ -267,7 +268,13 @@ impl Trainer {
                 self.state.position.step, self.lr
             )));
         }
-        checkpoint::write(path, weights, self.optimizer.state(), &self.state)
+        checkpoint::write(path, weights, self.optimizer.state(), &self.state).map_err(|e| match e {
+            Failure::Work(what) => Failure::Work(format!(
+                "{what}, then go on with `pleach train --resume {}`; the checkpoint before is whole",
+                self.run.path().display()
+            )),
+            other => other,
+        })
     }
 
     /// Where the run stands.

@@ -5,8 +5,7 @@ use nn::Param;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Whether every value is finite. (Sums of 64 at a time, because a check of each value would not vectorise; a sum that
-/// overflows is looked at again.)
+/// Whether every value is finite: only then is each 0 times itself, and their sum, 0. (This vectorises; a search does not.)
 pub fn is_clean(values: &[f32]) -> bool {
     values.chunks(64).all(|chunk| chunk.iter().map(|v| v * 0.0).sum::<f32>() == 0.0)
 }

@@ -70,9 +70,8 @@ impl Reporter {
         let images = sums.images.max(1) as f64;
         let (loss, accuracy) = (sums.loss / images, 100.0 * sums.correct / images);
         let speed = images / sums.seconds.max(f64::MIN_POSITIVE);
-        let now = || {
-            format!("epoch {}/{}  loss {loss:.3}  acc {accuracy:.1} %  {speed:.0} img/s", line.epoch, self.epochs)
-        };
+        let now =
+            || format!("epoch {}/{}  loss {loss:.3}  acc {accuracy:.1} %  {speed:.0} img/s", line.epoch, self.epochs);
         match &self.bar {
             Some(bar) => {
                 bar.set_message(now());

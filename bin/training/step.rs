@@ -46,9 +46,8 @@ impl Trainer {
         let what = if loss.is_finite() { "a gradient is not finite".into() } else { format!("the loss is {loss}") };
         let smoothing = self.config.training.label_smoothing;
         let ctx = Context::train(self.config.seed, step);
-        let cause = non_finite::first(&self.model.params(), || {
-            loss_of(&self.model.forward(images, &ctx), batch, smoothing)
-        });
+        let cause =
+            non_finite::first(&self.model.params(), || loss_of(&self.model.forward(images, &ctx), batch, smoothing));
         Failure::work(format!(
             "step {step} (lr {}): {what}; {cause}; the last checkpoint is kept: try a lower --lr, --clip 1 or a warm-up \
              (--set schedule.warmup_steps=400)",

@@ -1,0 +1,30 @@
+//! `pleach bench`: speed, with the yardstick it is read against.
+
+mod conv;
+mod naive;
+mod peak;
+mod step;
+mod timing;
+
+use crate::failure::Failure;
+
+/// Measure speed
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    Step(step::Args),
+    Conv(conv::Args),
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    match &args.what {
+        What::Step(args) => step::run(args),
+        What::Conv(args) => conv::run(args),
+    }
+}

@@ -1,0 +1,119 @@
+//! `pleach bench step`
+
+use super::timing::Times;
+use crate::failure::Failure;
+use crate::{json, pool};
+use engine::rng::purpose;
+use engine::{Rng, Tensor, memory};
+use nn::optim::{Optimizer, OptimizerConfig};
+use nn::{Context, Model};
+
+/// A whole training step on a made-up batch: forward, backward, update
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Network
+    #[arg(long, value_name = "NAME", default_value = "resnet20")]
+    model: String,
+    /// Images a step
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch: usize,
+    /// Worker threads (default: one a core)
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Steps that are timed
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    steps: usize,
+    /// Steps before those
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    warm_up: usize,
+    /// Print one JSON object on standard output, and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Report {
+    model: String,
+    batch: usize,
+    threads: usize,
+    steps: usize,
+    images_per_s: f64,
+    step_ms_median: f64,
+    step_ms_min: f64,
+    gflops: f64,
+    peak_bytes: usize,
+    peak_rss_bytes: Option<u64>,
+    params: usize,
+    macs: u64,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    for (flag, value, most) in [("--batch", args.batch, 1 << 16), ("--steps", args.steps, 1 << 20)] {
+        if !(1..=most).contains(&value) {
+            return Err(Failure::input(format!("{flag} is {value}; it must be between 1 and {most}")));
+        }
+    }
+    let threads = pool::check(args.threads)?;
+    let report = pool::with_threads(threads, || measure(args, threads))?;
+    if args.json {
+        return json::print(&report);
+    }
+    json::line(&format!(
+        "{} batch {}: {:.1} images/s, {:.1} GFLOP/s; step {:.2} ms (median of {}), {:.2} at best; tensors {:.0} MiB at most",
+        report.model,
+        report.batch,
+        report.images_per_s,
+        report.gflops,
+        report.step_ms_median,
+        report.steps,
+        report.step_ms_min,
+        report.peak_bytes as f64 / f64::from(1 << 20)
+    ))
+}
+
+fn measure(args: &Args, threads: usize) -> Result<Report, Failure> {
+    const CLASSES: usize = 10;
+    let model = Model::new(&args.model, CLASSES, 0)?;
+    let (params, macs) = (model.num_params(), model.macs());
+    let mut rng = Rng::new(0, &[purpose::TEST]);
+    let images = Tensor::from_fn([args.batch, 32, 32, 3], |_| rng.normal());
+    let labels: Vec<usize> = (0..args.batch).map(|_| rng.below(CLASSES)).collect();
+    // As the step that the peers are timed on.
+    let config = OptimizerConfig::Sgd { momentum: 0.9, nesterov: false, weight_decay: 1e-4, decoupled: false };
+    let mut optimizer = Optimizer::new(config, model.params(), true);
+    let mut number = 0;
+    let mut step = || {
+        number += 1;
+        let loss = model.forward(&images, &Context::train(0, number)).cross_entropy(&labels, 0.0);
+        let gradients = loss.backward();
+        optimizer.step(&gradients, 0.1);
+        std::hint::black_box(loss.item());
+    };
+    (0..args.warm_up).for_each(|_| step());
+    memory::reset_peak();
+    let times = Times::of(args.steps, &mut step);
+    let images_per_s = args.batch as f64 / times.median() * 1e3;
+    Ok(Report {
+        model: args.model.clone(),
+        batch: args.batch,
+        threads,
+        steps: times.count(),
+        images_per_s,
+        step_ms_median: times.median(),
+        step_ms_min: times.min(),
+        gflops: 6.0 * macs as f64 * images_per_s / 1e9,
+        peak_bytes: memory::stats().peak,
+        peak_rss_bytes: peak_rss(),
+        params,
+        macs,
+    })
+}
+
+/// The most memory that the process has had, where the system tells.
+fn peak_rss() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,92 @@
+//! The machine-readable surface: exactly these keys, and nothing else on standard output.
+
+use super::{Place, keys, objects};
+
+#[test]
+fn training_prints_steps_epochs_and_a_summary() {
+    let place = Place::new();
+    let lines = objects(&place.small("run", &[]));
+    assert_eq!(lines.len(), 2 * (6 + 1) + 1);
+    let step = &lines[0];
+    assert_eq!(keys(step), ["epoch", "images_per_s", "loss", "lr", "step"]);
+    assert_eq!((&step["step"], &step["epoch"]), (&1.into(), &1.into()));
+    let epoch = &lines[6];
+    let expected = [
+        "epoch",
+        "images_per_s",
+        "lr",
+        "peak_bytes",
+        "seconds",
+        "step",
+        "test_acc",
+        "test_loss",
+        "train_acc",
+        "train_loss",
+    ];
+    assert_eq!(keys(epoch), expected);
+    assert!(epoch["peak_bytes"].as_u64().is_some_and(|bytes| bytes > 100_000));
+    assert!(epoch["test_acc"].as_f64().is_some_and(|acc| (0.0..=1.0).contains(&acc)));
+    assert_eq!(keys(&lines[14]), ["best_epoch", "best_test_acc", "run", "state", "steps"]);
+    assert_eq!((&lines[14]["state"], &lines[14]["steps"]), (&"finished".into(), &12.into()));
+}
+
+#[test]
+fn evaluation_is_spared_where_it_is_not_asked_for() {
+    let place = Place::new();
+    let lines = objects(&place.small("run", &["--epochs", "3", "--eval-every", "2"]));
+    let tested: Vec<bool> =
+        lines.iter().filter(|l| l.get("train_loss").is_some()).map(|l| !l["test_acc"].is_null()).collect();
+    assert_eq!(tested, [false, true, true], "every second and the last");
+}
+
+#[test]
+fn eval_models_and_presets() {
+    let place = Place::new();
+    place.small("run", &["--max-steps", "1"]);
+    let eval = objects(&place.done(&["eval", "--weights", "run", "--data", "synthetic:96,32", "--json"]));
+    assert_eq!(keys(&eval[0]), ["accuracy", "data", "images", "loss", "model"]);
+
+    let models = objects(&place.done(&["models", "--json"]));
+    let resnet20 = models.iter().find(|m| m["name"] == "resnet20").expect("listed");
+    assert_eq!(keys(resnet20), ["layers", "macs", "name", "params", "published_error", "reference"]);
+    assert_eq!((&resnet20["params"], &resnet20["macs"]), (&269_722.into(), &40_551_040.into()));
+    assert_eq!((&resnet20["layers"], &resnet20["published_error"]), (&20.into(), &8.75.into()));
+
+    let presets = objects(&place.done(&["presets", "--json"]));
+    assert!(presets.iter().any(|p| p["name"] == "resnet20-cifar10" && p["config"]["training"]["epochs"] == 200));
+    let shown = place.done(&["presets", "peer-cifar10-16"]);
+    assert!(shown.parse::<toml::Table>().expect("TOML")["training"]["epochs"].as_integer() == Some(16));
+}
+
+#[test]
+fn benches_report_what_scripts_read() {
+    let place = Place::new();
+    let args = ["bench", "step", "--model", "resnet8", "--batch", "4", "--steps", "2", "--threads", "2", "--json"];
+    let step = &objects(&place.done(&args))[0];
+    for key in ["images_per_s", "step_ms_median", "step_ms_min", "gflops", "peak_bytes", "params", "macs"] {
+        assert!(step[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {step}");
+    }
+    for pass in ["forward", "grad-input", "grad-weight"] {
+        let args = ["bench", "conv", "--shape", "2,8,8,16,16,3,1", "--pass", pass, "--seconds", "0.01", "--json"];
+        let conv = &objects(&place.done(&args))[0];
+        for key in ["gflops", "ms", "peak_gflops"] {
+            assert!(conv[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {conv}");
+        }
+        assert!(conv["algorithm"].is_string());
+        // f32 sums of at most 144 products of numbers around 1.
+        assert!(conv["max_rel_error"].as_f64().is_some_and(|e| e < 1e-5), "{conv}");
+    }
+}
+
+#[test]
+fn help_and_usage() {
+    let place = Place::new();
+    place.done(&["--help"]);
+    place.done(&["--version"]);
+    for command in ["train", "eval", "models", "presets", "bench"] {
+        place.done(&[command, "--help"]);
+    }
+    place.command(&["trian"]).assert().code(2);
+    place.command(&["train", "--epochs"]).assert().code(2);
+    place.command(&["train", "--resume", "x", "--smoke"]).assert().code(2);
+}
