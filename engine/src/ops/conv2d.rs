@@ -2,7 +2,7 @@ use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::conv2d::backward::{self, MapGrad, Write};
 use crate::kernels::conv2d::load::GradTerms;
-use crate::kernels::conv2d::{ConvSize, forward};
+use crate::kernels::conv2d::{Algorithm, ConvSize, forward};
 use crate::kernels::simd::Level;
 use crate::ops::lazy::{Lazy, activate_reference};
 use crate::reference::Array;
@@ -99,6 +99,7 @@ impl Lazy {
         let y = Tensor::build(shape, |out| {
             let pass = forward::Forward {
                 size,
+                algorithm: Algorithm::Auto,
                 input: self.kernel_input(&maps),
                 weight: weight.data(),
                 bias: fused.bias.map(Tensor::data),
@@ -171,6 +172,7 @@ impl Backward for FusedConv2d {
         let maps = self.input.kernel_maps();
         let pass = backward::Backward {
             size: self.size,
+            algorithm: Algorithm::Auto,
             input: self.input.kernel_input(&maps),
             weight: self.weight.data(),
             grad_output: GradTerms {

@@ -1,10 +1,12 @@
 //! grad_input, grad_weight and the sums that go with them, in one pass over the images; see the [module's page](super).
 
 use super::forward::{images_per_task, load_image};
-use super::load::{GradTerms, Maps, grad_row, maps_row, zero_border};
+use super::load::{GradTerms, Maps, grad_row, zero_border};
 use super::plan::Plan;
-use super::tile::{Panel, Store, pack_panels, spread};
-use super::{ConvSize, depthwise, mask};
+use super::tile::{Store, pack_panels, run_panels, spread};
+use super::winograd::transform::{finish_grad_weight, pack_weights};
+use super::winograd::{self, Tiles};
+use super::{Algorithm, ConvSize, depthwise, mask};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
@@ -18,6 +20,8 @@ use std::ops::Range;
 pub struct Backward<'a> {
     /// Sizes.
     pub size: ConvSize,
+    /// How to compute it.
+    pub algorithm: Algorithm,
     /// Input maps, as in the forward pass.
     pub input: Maps<'a>,
     /// `(k_h, k_w, c_in/groups, c_out)`
@@ -56,25 +60,38 @@ pub struct Small {
 const PARTIAL_FLOATS: usize = 1 << 20;
 /// At least this many chunks, so that a few cores find work even with the largest weights.
 const MIN_CHUNKS: usize = 4;
-/// Input channels of a grad_weight tile.
-const MR: usize = 6;
 
 /// Writes the maps' gradients and returns the small ones.
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
     let size = &pass.size;
     let needs_input = grad_maps.iter().any(Option::is_some);
     let width = 2 * lanes(level);
-    let (x_plan, dy_plan) = (Plan::forward(size), Plan::grad_input(size));
-    let weights = if needs_input { pack_grad_input(pass, &dy_plan, width) } else { vec![] };
+    let tiles = pass.algorithm.is_winograd(size).then(|| Tiles::new(size.h, size.w));
+    let (x_plan, dy_plan) = match &tiles {
+        Some(tiles) => (tiles.plan(size.c_in), tiles.plan(size.c_out)),
+        None => (Plan::forward(size), Plan::grad_input(size)),
+    };
+    let weights = match &tiles {
+        _ if !needs_input => vec![],
+        Some(_) => vec![transform_weights(pass, width)],
+        None => pack_grad_input(pass, &dy_plan, width),
+    };
 
     // Chunks of whole tasks, each with partial sums of its own.
-    let images = images_per_task(&x_plan, size.h_out * size.w_out).min(images_per_task(&dy_plan, size.h * size.w));
+    let images = match &tiles {
+        Some(tiles) => tiles.images_per_task(size.c_in.max(size.c_out)),
+        None => {
+            let forward = images_per_task(&x_plan, size.h_out * size.w_out);
+            forward.min(images_per_task(&dy_plan, size.h * size.w))
+        }
+    };
+    let weight_len = if tiles.is_some() { winograd::POSITIONS * size.c_in * size.c_out } else { size.weight_len() };
     let tasks = size.n.div_ceil(images);
-    let chunks = (PARTIAL_FLOATS / size.weight_len().max(1)).max(MIN_CHUNKS).min(tasks.max(1));
+    let chunks = (PARTIAL_FLOATS / weight_len.max(1)).max(MIN_CHUNKS).min(tasks.max(1));
     let chunk_images = tasks.div_ceil(chunks) * images;
     let chunks = size.n.div_ceil(chunk_images);
 
-    let partial_len = if pass.needs_weight { size.weight_len() } else { 0 };
+    let partial_len = if pass.needs_weight { weight_len } else { 0 };
     let mut partials = Tensor::zeros([chunks, partial_len]);
     let mut map_chunks: Vec<Vec<MapGrad>> = (0..chunks).map(|_| vec![]).collect();
     for (grad, &(_, c)) in grad_maps.iter_mut().zip(pass.input.maps) {
@@ -88,7 +105,8 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     } else {
         (0..chunks).map(|_| Default::default()).collect()
     };
-    let shared = Shared { pass, x_plan: &x_plan, dy_plan: &dy_plan, weights: &weights, width, images, needs_input };
+    let shared =
+        Shared { pass, x_plan: &x_plan, dy_plan: &dy_plan, tiles, weights: &weights, width, images, needs_input };
     let sums: Vec<Sums> = map_chunks
         .par_iter_mut()
         .zip(partial_slices.par_iter_mut())
@@ -104,22 +122,21 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         (0..len).map(|c| sums.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
     };
     Small {
-        weight: pass.needs_weight.then(|| add_partials(&partials, size)),
+        weight: pass.needs_weight.then(|| finish_weight(add_partials(&partials), size, tiles.is_some())),
         bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),
         affine: (needs_input && pass.input.affine.is_some())
             .then(|| (total(|s| &s.scale, size.c_in), total(|s| &s.shift, size.c_in))),
     }
 }
 
-/// The chunks' partial sums, added in order.
-fn add_partials(partials: &Tensor, size: &ConvSize) -> Tensor {
-    let len = size.weight_len();
-    let shape = [size.k_h, size.k_w, size.c_in / size.groups, size.c_out];
-    if partials.shape()[0] == 1 {
-        return partials.view(shape.into());
+/// The chunks' partial sums, `(chunks, len)`, added in order.
+fn add_partials(partials: &Tensor) -> Tensor {
+    let [chunks, len] = partials.dims();
+    if chunks == 1 {
+        return partials.view([len].into());
     }
     let all = partials.data();
-    Tensor::build(shape, |out| {
+    Tensor::build([len], |out| {
         parallel::chunks_mut(out, parallel::CHUNK / 4, |i, out| {
             let at = i * (parallel::CHUNK / 4);
             out.copy_from_slice(&all[at..at + out.len()]);
@@ -128,6 +145,25 @@ fn add_partials(partials: &Tensor, size: &ConvSize) -> Tensor {
             }
         });
     })
+}
+
+/// grad_weight from the sums, which may be those of Winograd's transform.
+fn finish_weight(sums: Tensor, size: &ConvSize, winograd: bool) -> Tensor {
+    let shape = [size.k_h, size.k_w, size.c_in / size.groups, size.c_out];
+    if winograd {
+        return Tensor::build(shape, |out| finish_grad_weight(sums.data(), size.c_in * size.c_out, out));
+    }
+    sums.view(shape.into())
+}
+
+/// The flipped weight, transformed; rows are output channels, columns input channels.
+fn transform_weights(pass: &Backward, width: usize) -> Vec<f32> {
+    let ConvSize { c_in, c_out, .. } = pass.size;
+    let mut packed = vec![0.0; c_in.div_ceil(width) * winograd::POSITIONS * c_out * width];
+    pack_weights(&mut packed, width, (c_out, c_in), |tap, row, column| {
+        pass.weight[((8 - tap) * c_in + column) * c_out + row]
+    });
+    packed
 }
 
 /// For each class of grad_input, its weights in panels; rows are output channels, columns input channels.
@@ -151,12 +187,16 @@ fn pack_grad_input(pass: &Backward, plan: &Plan, width: usize) -> Vec<Vec<f32>> 
     plan.classes.iter().map(pack).collect()
 }
 
-struct Shared<'a> {
-    pass: &'a Backward<'a>,
-    x_plan: &'a Plan,
-    dy_plan: &'a Plan,
+/// What all chunks share.
+pub(super) struct Shared<'a> {
+    pub(super) pass: &'a Backward<'a>,
+    pub(super) x_plan: &'a Plan,
+    pub(super) dy_plan: &'a Plan,
+    /// If the algorithm is Winograd's.
+    tiles: Option<Tiles>,
+    /// Packed for grad_input, one for each class of its plan; transformed if the algorithm is Winograd's.
     weights: &'a [Vec<f32>],
-    width: usize,
+    pub(super) width: usize,
     images: usize,
     needs_input: bool,
 }
@@ -215,183 +255,73 @@ impl Shared<'_> {
         let images = range.len();
         let (pixels, columns) = (size.h_out * size.w_out, size.c_out / size.groups);
         let dy_panels = size.groups * columns.div_ceil(self.width);
-        let depthwise = size.is_depthwise();
+        let (depthwise, winograd) = (size.is_depthwise(), self.tiles.is_some());
+        let needs_panels = pass.needs_weight && !depthwise && !winograd;
+        let needs_padded = self.needs_input || winograd;
         let lengths = [
             images * pixels * size.c_out,
-            if self.needs_input { images * dy_plan.scratch_len() } else { 0 },
-            if pass.needs_weight && !depthwise { images * pixels * dy_panels * self.width } else { 0 },
+            if needs_padded { images * dy_plan.scratch_len() } else { 0 },
+            if needs_panels { images * pixels * dy_panels * self.width } else { 0 },
             if pass.needs_weight { images * x_plan.scratch_len() } else { 0 },
             if self.needs_input { images * size.h * size.w * size.c_in } else { 0 },
         ];
         let mut memory = Scratch::new(lengths);
         let [dy, padded, panels, x, grad_input] = memory.split(lengths);
-        {
-            grad_row(simd, &pass.grad_output, size.c_out, range.start * pixels, dy);
-            if pass.needs_bias {
-                for dy in dy.chunks_exact(size.c_out) {
-                    sums.bias.iter_mut().zip(dy).for_each(|(s, &g)| *s += f64::from(g));
-                }
+        grad_row(simd, &pass.grad_output, size.c_out, range.start * pixels, dy);
+        if pass.needs_bias {
+            for dy in dy.chunks_exact(size.c_out) {
+                sums.bias.iter_mut().zip(dy).for_each(|(s, &g)| *s += f64::from(g));
             }
-            if pass.needs_weight && depthwise {
-                for (i, x) in x.chunks_exact_mut(x_plan.scratch_len()).enumerate() {
-                    load_image(simd, &pass.input, x_plan, range.start + i, x);
-                }
+        }
+        if needs_padded {
+            pad(dy_plan, dy, padded);
+        }
+        if pass.needs_weight && (depthwise || winograd) {
+            for (i, x) in x.chunks_exact_mut(x_plan.scratch_len()).enumerate() {
+                load_image(simd, &pass.input, x_plan, range.start + i, x);
+            }
+        }
+        match &self.tiles {
+            _ if !pass.needs_weight => {}
+            Some(tiles) => {
+                winograd::grad_weight(simd, tiles, images, [x, padded], [size.c_in, size.c_out], partial);
+            }
+            None if depthwise => {
                 let class = &x_plan.classes[0];
                 let all = spread(&class.pixels, images, x_plan.scratch_len(), pixels);
                 depthwise::grad_weight(simd, x, &all, &class.runs, dy, size.c_out, partial);
-            } else if pass.needs_weight {
+            }
+            None => {
                 self.pack_dy(dy, images * pixels, panels);
                 self.pack_x(simd, range.clone(), x);
                 self.grad_weight(simd, images, x, panels, partial);
             }
-            if self.needs_input {
-                let row_len = size.w_out * size.c_out;
-                for (i, padded) in padded.chunks_exact_mut(dy_plan.scratch_len()).enumerate() {
-                    zero_border(dy_plan, padded);
-                    for y in 0..size.h_out {
-                        let at = ((dy_plan.top + y) * dy_plan.padded_columns + dy_plan.left) * size.c_out;
-                        let from = (i * size.h_out + y) * row_len;
-                        padded[at..at + row_len].copy_from_slice(&dy[from..from + row_len]);
-                    }
-                }
-                self.grad_input(simd, images, padded, grad_input);
-                let mut start = 0;
-                for (&(map, c), grad) in pass.input.maps.iter().zip(grad_maps) {
-                    let Some((grad, write)) = grad else {
-                        start += c;
-                        continue;
-                    };
-                    let per_map = size.h * size.w * c;
-                    let at = *done * per_map;
-                    let finish = mask::Finish {
-                        grad_input,
-                        channels: size.c_in,
-                        start,
-                        map: &map[range.start * per_map..][..images * per_map],
-                        affine: pass.input.affine.map(|(a, b)| (&a[start..start + c], &b[start..start + c])),
-                        activation: pass.input.activation,
-                        out: &mut grad[at..at + images * per_map],
-                        write: *write,
-                    };
-                    finish.run(simd, &mut sums.scale[start..start + c], &mut sums.shift[start..start + c]);
+        }
+        if self.needs_input {
+            self.grad_input(simd, images, padded, grad_input);
+            let mut start = 0;
+            for (&(map, c), grad) in pass.input.maps.iter().zip(grad_maps) {
+                let Some((grad, write)) = grad else {
                     start += c;
-                }
+                    continue;
+                };
+                let per_map = size.h * size.w * c;
+                let at = *done * per_map;
+                let finish = mask::Finish {
+                    grad_input,
+                    channels: size.c_in,
+                    start,
+                    map: &map[range.start * per_map..][..images * per_map],
+                    affine: pass.input.affine.map(|(a, b)| (&a[start..start + c], &b[start..start + c])),
+                    activation: pass.input.activation,
+                    out: &mut grad[at..at + images * per_map],
+                    write: *write,
+                };
+                finish.run(simd, &mut sums.scale[start..start + c], &mut sums.shift[start..start + c]);
+                start += c;
             }
         }
         *done += images;
-    }
-
-    /// `dy` as `[group][panel][pixel][width]`, the last panel of a group padded with zeros.
-    #[inline(always)]
-    fn pack_dy(&self, dy: &[f32], pixels: usize, panels: &mut [f32]) {
-        let size = &self.pass.size;
-        let columns = size.c_out / size.groups;
-        let per_group = columns.div_ceil(self.width);
-        for (p, panel) in panels.chunks_exact_mut(pixels * self.width).enumerate() {
-            let start = p % per_group * self.width;
-            let len = (columns - start).min(self.width);
-            let at = p / per_group * columns + start;
-            for (out, dy) in panel.chunks_exact_mut(self.width).zip(dy.chunks_exact(size.c_out)) {
-                if len == 16 && self.width == 16 {
-                    // A fixed length is two vector moves instead of a call.
-                    out[..16].copy_from_slice(&dy[at..at + 16]);
-                } else {
-                    out[..len].copy_from_slice(&dy[at..at + len]);
-                    out[len..].fill(0.0);
-                }
-            }
-        }
-    }
-
-    /// x as `[group][panel][image][padded pixel][up to MR]`: panels of [`MR`] channels, the last of a group narrower.
-    #[inline(always)]
-    fn pack_x<S: Simd>(&self, simd: S, range: Range<usize>, x: &mut [f32]) {
-        let Shared { pass, x_plan: plan, .. } = *self;
-        let size = &pass.size;
-        let per_group = size.c_in / size.groups;
-        let pixels = range.len() * plan.padded_rows * plan.padded_columns;
-        let row_len = [plan.padded_columns * size.c_in];
-        let mut memory = Scratch::new(row_len);
-        let [row] = memory.split(row_len);
-        row.fill(0.0);
-        {
-            for y in 0..range.len() * plan.padded_rows {
-                let (image, y_in) = (y / plan.padded_rows, (y % plan.padded_rows).wrapping_sub(plan.top));
-                let inside = y_in < plan.rows;
-                if inside {
-                    let out = &mut row[plan.left * size.c_in..][..plan.columns * size.c_in];
-                    let first = ((range.start + image) * plan.rows + y_in) * plan.columns;
-                    maps_row(simd, &pass.input, size.c_in, first, out);
-                }
-                for group in 0..size.groups {
-                    let mut c = 0;
-                    while c < per_group {
-                        let mr = MR.min(per_group - c);
-                        let channel = group * per_group + c;
-                        // A panel of `mr` channels starts after all earlier channels of every pixel.
-                        let at = channel * pixels + y * plan.padded_columns * mr;
-                        let out = &mut x[at..at + plan.padded_columns * mr];
-                        if !inside {
-                            out.fill(0.0);
-                        } else if mr == MR {
-                            let (out, _) = out.as_chunks_mut::<MR>();
-                            for (out, row) in out.iter_mut().zip(row.chunks_exact(size.c_in)) {
-                                out.copy_from_slice(&row[channel..channel + MR]);
-                            }
-                        } else {
-                            for (out, row) in out.chunks_exact_mut(mr).zip(row.chunks_exact(size.c_in)) {
-                                out.copy_from_slice(&row[channel..channel + mr]);
-                            }
-                        }
-                        c += mr;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Adds `x` times `dy`, both in panels, to the partial grad_weight.
-    #[inline(always)]
-    fn grad_weight<S: Simd>(&self, simd: S, images: usize, x: &[f32], dy: &[f32], partial: &mut [f32]) {
-        let Shared { pass, x_plan: plan, .. } = *self;
-        let size = &pass.size;
-        let (per_group, columns) = (size.c_in / size.groups, size.c_out / size.groups);
-        let padded = plan.padded_rows * plan.padded_columns;
-        let pixels = size.h_out * size.w_out;
-        let dy_panels = columns.div_ceil(self.width);
-        for group in 0..size.groups {
-            let mut c = 0;
-            while c < per_group {
-                let mr = MR.min(per_group - c);
-                let x = &x[(group * per_group + c) * images * padded..][..images * padded * mr];
-                for panel in 0..dy_panels {
-                    let dy = &dy[(group * dy_panels + panel) * images * pixels * self.width..]
-                        [..images * pixels * self.width];
-                    let start = panel * self.width;
-                    let outer = Outer {
-                        size,
-                        plan,
-                        x,
-                        dy,
-                        images,
-                        c,
-                        column: group * columns + start,
-                        columns: (columns - start).min(self.width),
-                        per_group,
-                        partial: &mut *partial,
-                    };
-                    match mr {
-                        6 => simd.vectorize(OuterOf::<6>(outer)),
-                        5 => simd.vectorize(OuterOf::<5>(outer)),
-                        4 => simd.vectorize(OuterOf::<4>(outer)),
-                        3 => simd.vectorize(OuterOf::<3>(outer)),
-                        2 => simd.vectorize(OuterOf::<2>(outer)),
-                        _ => simd.vectorize(OuterOf::<1>(outer)),
-                    }
-                }
-                c += mr;
-            }
-        }
     }
 
     /// `grad_input` of all channels, as the convolution sees its input.
@@ -400,123 +330,30 @@ impl Shared<'_> {
         let Shared { pass, dy_plan: plan, width, .. } = *self;
         let size = &pass.size;
         let (rows, columns) = (size.c_out / size.groups, size.c_in / size.groups);
+        let mut store = Store { out: grad_input, channels: size.c_in, start: 0, len: 0, bias: None, add: None };
+        if let Some(tiles) = &self.tiles {
+            return winograd::convolve(simd, tiles, images, padded, size.c_out, &self.weights[0], store);
+        }
         for (class, weights) in plan.classes.iter().zip(self.weights) {
             let all = spread(&class.pixels, images, plan.scratch_len(), size.h * size.w);
             if size.is_depthwise() {
-                let mut store = Store { out: grad_input, channels: size.c_in, start: 0, len: 0, bias: None, add: None };
                 depthwise::run(simd, padded, &all, class, weights, size.k_w, &mut store);
-                continue;
-            }
-            let panels = columns.div_ceil(width);
-            let panel_len = class.taps.len() * rows * width;
-            for p in 0..size.groups * panels {
-                let (group, start) = (p / panels, p % panels * width);
-                let panel = &weights[p * panel_len..(p + 1) * panel_len];
-                let store = Store {
-                    out: &mut *grad_input,
-                    channels: size.c_in,
-                    start: group * columns + start,
-                    len: (columns - start).min(width),
-                    bias: None,
-                    add: None,
-                };
-                simd.vectorize(Panel {
-                    scratch: &padded[group * rows..],
-                    pixels: &all,
-                    runs: &class.runs,
-                    weights: panel,
-                    store,
-                });
+            } else {
+                run_panels(simd, padded, &all, class, weights, (rows, columns, width), store.reborrow());
             }
         }
     }
 }
 
-/// One panel of x against one panel of dy, for every tap.
-struct Outer<'a> {
-    size: &'a ConvSize,
-    plan: &'a Plan,
-    x: &'a [f32],
-    dy: &'a [f32],
-    images: usize,
-    c: usize,
-    column: usize,
-    columns: usize,
-    per_group: usize,
-    partial: &'a mut [f32],
-}
-
-/// [`Outer`] for panels of `M` input channels; a function of its own for the same reason as [`Panel`].
-struct OuterOf<'a, const M: usize>(Outer<'a>);
-
-impl<const M: usize> WithSimd for OuterOf<'_, M> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.0.run::<S, M>(simd);
-    }
-}
-
-impl Outer<'_> {
-    #[inline(always)]
-    fn run<S: Simd, const M: usize>(self, simd: S) {
-        let size = self.size;
-        let lanes = S::F32_LANES;
-        for tap in 0..size.k_h * size.k_w {
-            let (ky, kx) = (tap / size.k_w, tap % size.k_w);
-            let acc = self.tap::<S, M>(simd, ky, kx);
-            for (i, acc) in acc.into_iter().enumerate() {
-                let at = (tap * self.per_group + self.c + i) * size.c_out + self.column;
-                let mut rest = &mut self.partial[at..at + self.columns];
-                for v in acc {
-                    let len = rest.len().min(lanes);
-                    let (out, tail) = rest.split_at_mut(len);
-                    rest = tail;
-                    if len == lanes {
-                        let out = &mut S::as_mut_simd_f32s(out).0[0];
-                        *out = simd.add_f32s(*out, v);
-                    } else if len > 0 {
-                        let sum = simd.add_f32s(simd.partial_load_f32s(out), v);
-                        simd.partial_store_f32s(out, sum);
-                    }
-                }
-            }
+/// Copies images of `rows` x `columns` pixels into the middle of zeros.
+fn pad(plan: &Plan, images: &[f32], padded: &mut [f32]) {
+    let row_len = plan.columns * plan.channels;
+    let images = images.chunks_exact(plan.rows * row_len);
+    for (image, padded) in images.zip(padded.chunks_exact_mut(plan.scratch_len())) {
+        zero_border(plan, padded);
+        for (y, row) in image.chunks_exact(row_len).enumerate() {
+            let at = ((plan.top + y) * plan.padded_columns + plan.left) * plan.channels;
+            padded[at..at + row_len].copy_from_slice(row);
         }
-    }
-
-    #[inline(always)]
-    fn tap<S: Simd, const M: usize>(&self, simd: S, ky: usize, kx: usize) -> [[S::f32s; 2]; M] {
-        let Outer { size, plan, .. } = *self;
-        let (x, _) = self.x.as_chunks::<M>();
-        let (dy, _) = S::as_simd_f32s(self.dy);
-        let (dy, _) = dy.as_chunks::<2>();
-        let mut sum = [[simd.splat_f32s(0.0); 2]; M];
-        for image in 0..self.images {
-            for y in 0..size.h_out {
-                let row = image * plan.padded_rows + y * size.stride + ky * size.dilation;
-                let x = &x[row * plan.padded_columns + kx * size.dilation..];
-                let dy = &dy[(image * size.h_out + y) * size.w_out..][..size.w_out];
-                if size.stride == 1 {
-                    for (x, dy) in x[..size.w_out].iter().zip(dy) {
-                        add_outer(simd, &mut sum, x, dy);
-                    }
-                } else {
-                    for (x, dy) in x.iter().step_by(size.stride).zip(dy) {
-                        add_outer(simd, &mut sum, x, dy);
-                    }
-                }
-            }
-        }
-        sum
-    }
-}
-
-#[inline(always)]
-fn add_outer<S: Simd, const M: usize>(simd: S, sum: &mut [[S::f32s; 2]; M], x: &[f32; M], dy: &[S::f32s; 2]) {
-    for i in 0..M {
-        let v = simd.splat_f32s(x[i]);
-        sum[i][0] = simd.mul_add_f32s(v, dy[0], sum[i][0]);
-        sum[i][1] = simd.mul_add_f32s(v, dy[1], sum[i][1]);
     }
 }

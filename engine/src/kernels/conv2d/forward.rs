@@ -2,8 +2,9 @@
 
 use super::load::{Maps, maps_row, zero_border};
 use super::plan::Plan;
-use super::tile::{Panel, Store, pack_panels};
-use super::{ConvSize, depthwise};
+use super::tile::{Store, pack_panels, run_panels, spread};
+use super::winograd::{self, Tiles, transform::pack_weights};
+use super::{Algorithm, ConvSize, depthwise};
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
@@ -15,6 +16,8 @@ use rayon::prelude::*;
 pub struct Forward<'a> {
     /// Sizes.
     pub size: ConvSize,
+    /// How to compute it.
+    pub algorithm: Algorithm,
     /// Input maps `(n, h, w, c_i)`.
     pub input: Maps<'a>,
     /// `(k_h, k_w, c_in/groups, c_out)`
@@ -30,14 +33,20 @@ pub struct Forward<'a> {
 /// Fills `out (n, h_out, w_out, c_out)`; returns its means and variances if asked to measure.
 pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
     let size = &pass.size;
-    let plan = Plan::forward(size);
     let width = 2 * lanes(level);
-    let weights = pack_forward(pass, &plan, width);
-    let image_len = size.h_out * size.w_out * size.c_out;
-    let images = images_per_task(&plan, size.h_out * size.w_out);
-    let tasks = out.par_chunks_mut((images * image_len).max(1)).enumerate().map(|(task, out)| {
+    let pixels = size.h_out * size.w_out;
+    let (plan, method, images) = if pass.algorithm.is_winograd(size) {
+        let tiles = Tiles::new(size.h_out, size.w_out);
+        let weights = transform_weights(pass, width);
+        (tiles.plan(size.c_in), Method::Winograd(tiles, weights), tiles.images_per_task(size.c_in.max(size.c_out)))
+    } else {
+        let plan = Plan::forward(size);
+        let (weights, images) = (pack_forward(pass, &plan, width), images_per_task(&plan, pixels));
+        (plan, Method::Direct(weights), images)
+    };
+    let tasks = out.par_chunks_mut((images * pixels * size.c_out).max(1)).enumerate().map(|(task, out)| {
         let first = task * images;
-        run(level, Task { pass, plan: &plan, weights: &weights, width, first, out })
+        run(level, Task { pass, plan: &plan, method: &method, width, first, out })
     });
     let pieces: Vec<Option<Partial>> = tasks.collect();
     pass.measure.then(|| {
@@ -51,6 +60,15 @@ pub(super) fn images_per_task(plan: &Plan, pixels: usize) -> usize {
     let by_pixels = 512 / pixels.max(1);
     let by_memory = 64 * 1024 / plan.scratch_len().max(1);
     by_pixels.min(by_memory).max(1)
+}
+
+fn transform_weights(pass: &Forward, width: usize) -> Vec<f32> {
+    let ConvSize { c_in, c_out, .. } = pass.size;
+    let mut packed = vec![0.0; c_out.div_ceil(width) * winograd::POSITIONS * c_in * width];
+    pack_weights(&mut packed, width, (c_in, c_out), |tap, row, column| {
+        pass.weight[(tap * c_in + row) * c_out + column]
+    });
+    packed
 }
 
 fn pack_forward(pass: &Forward, plan: &Plan, width: usize) -> Vec<f32> {
@@ -68,10 +86,16 @@ fn pack_forward(pass: &Forward, plan: &Plan, width: usize) -> Vec<f32> {
     packed
 }
 
+/// Packed weights, and what they are packed for.
+enum Method {
+    Direct(Vec<f32>),
+    Winograd(Tiles, Vec<f32>),
+}
+
 struct Task<'a> {
     pass: &'a Forward<'a>,
     plan: &'a Plan,
-    weights: &'a [f32],
+    method: &'a Method,
     width: usize,
     first: usize,
     out: &'a mut [f32],
@@ -82,7 +106,7 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Option<Partial> {
-        let Task { pass, plan, weights, width, first, out } = self;
+        let Task { pass, plan, method, width, first, out } = self;
         let size = &pass.size;
         let pixels = size.h_out * size.w_out;
         let images = out.len() / (pixels * size.c_out);
@@ -93,32 +117,20 @@ impl WithSimd for Task<'_> {
         for (i, scratch) in scratch.chunks_exact_mut(len).enumerate() {
             load_image(simd, &pass.input, plan, first + i, scratch);
         }
-        let class = &plan.classes[0];
-        let all = super::tile::spread(&class.pixels, images, len, pixels);
-        if size.is_depthwise() {
-            let mut store = Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add };
-            depthwise::run(simd, scratch, &all, class, weights, size.k_w, &mut store);
-        } else {
-            let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
-            let panels = columns.div_ceil(width);
-            let panel_len = class.taps.len() * rows * width;
-            for (p, panel) in weights.chunks_exact(panel_len).enumerate() {
-                let (group, start) = (p / panels, p % panels * width);
-                let store = Store {
-                    out: &mut *out,
-                    channels: size.c_out,
-                    start: group * columns + start,
-                    len: (columns - start).min(width),
-                    bias: pass.bias,
-                    add,
-                };
-                simd.vectorize(Panel {
-                    scratch: &scratch[group * rows..],
-                    pixels: &all,
-                    runs: &class.runs,
-                    weights: panel,
-                    store,
-                });
+        let mut store = Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add };
+        match method {
+            Method::Winograd(tiles, weights) => {
+                winograd::convolve(simd, tiles, images, scratch, size.c_in, weights, store);
+            }
+            Method::Direct(weights) => {
+                let class = &plan.classes[0];
+                let all = spread(&class.pixels, images, len, pixels);
+                if size.is_depthwise() {
+                    depthwise::run(simd, scratch, &all, class, weights, size.k_w, &mut store);
+                } else {
+                    let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
+                    run_panels(simd, scratch, &all, class, weights, (rows, columns, width), store);
+                }
             }
         }
         pass.measure.then(|| moments::partial(simd, out, size.c_out))

@@ -14,7 +14,7 @@
 //!    value fill 15 of 16 vector registers. Which pixels, which window rows and where to store is a [`plan`], so strides,
 //!    dilation and the parity classes of a strided grad_input need no kernel of their own.
 //! 3. *grad_weight as outer products* of 6 input channels x 16 output channels over all pixels of a few images, both packed into
-//!    panels so that every access is to consecutive memory ([`backward`]).
+//!    panels so that every access is to consecutive memory (`grad_weight`).
 //! 4. *Neighbours fused*: batch norm's affine and the activation happen in the copy of 1, the gradient's lazy terms too; bias,
 //!    residual sum and the output's moments happen while the output is hot, and so do the activation's mask and
 //!    the affine's gradient sums in the backward pass.
@@ -24,12 +24,39 @@
 pub mod backward;
 mod depthwise;
 pub mod forward;
+mod grad_weight;
 pub mod load;
 pub(super) mod mask;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 mod tile;
+pub mod winograd;
 
 use crate::shape::window_output;
+
+/// How to compute a convolution. All agree up to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Whichever is faster for these sizes; a choice by shape alone.
+    #[default]
+    Auto,
+    /// Multiply-adds as the formula has them.
+    Direct,
+    /// [`winograd`]; sizes it cannot compute fall back to direct.
+    Winograd,
+}
+
+impl Algorithm {
+    /// Whether Winograd computes `size`.
+    pub fn is_winograd(self, size: &ConvSize) -> bool {
+        match self {
+            Algorithm::Auto => winograd::wins(size),
+            Algorithm::Direct => false,
+            Algorithm::Winograd => winograd::possible(size),
+        }
+    }
+}
 
 /// The sizes of one convolution. All of them are consistent; see [`ConvSize::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The register tile of forward and grad_input: [`MR`] pixels x two vectors of output channels.
 
 use super::plan::{Class, Run};
+use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -48,8 +49,7 @@ pub struct Store<'a> {
     pub add: Option<&'a [f32]>,
 }
 
-/// One panel for all pixels of a class. Run it by `simd.vectorize`, which makes it a function of its own: inlined into a
-/// larger one, its accumulators were spilled to the stack in the inner loop, at a quarter of the speed.
+/// One panel for all pixels of a class. Run it [`apart`].
 pub struct Panel<'a> {
     /// The padded images.
     pub scratch: &'a [f32],
@@ -114,13 +114,19 @@ fn accumulate<S: Simd>(
     *acc = [a0, a1, a2, a3, a4, a5];
 }
 
+/// `acc + x * [w0, w1]`
 #[inline(always)]
-fn outer<S: Simd>(simd: S, [a, b]: [S::f32s; 2], x: f32, w0: S::f32s, w1: S::f32s) -> [S::f32s; 2] {
+pub fn outer<S: Simd>(simd: S, [a, b]: [S::f32s; 2], x: f32, w0: S::f32s, w1: S::f32s) -> [S::f32s; 2] {
     let v = simd.splat_f32s(x);
     [simd.mul_add_f32s(v, w0, a), simd.mul_add_f32s(v, w1, b)]
 }
 
 impl Store<'_> {
+    /// The same place, for one more piece of work.
+    pub fn reborrow(&mut self) -> Store<'_> {
+        Store { out: &mut *self.out, ..*self }
+    }
+
     #[inline(always)]
     fn pixel<S: Simd>(&mut self, simd: S, acc: [S::f32s; 2], pixel: usize) {
         let at = pixel * self.channels + self.start;
@@ -156,6 +162,34 @@ impl Store<'_> {
 #[inline(always)]
 pub fn load<S: Simd>(_simd: S, values: &[f32]) -> S::f32s {
     S::as_simd_f32s(values).0[0]
+}
+
+/// All panels of all groups: `weights` as [`pack_panels`] leaves them, `(rows, columns)` of a group in panels of `width`.
+#[inline(always)]
+pub fn run_panels<S: Simd>(
+    simd: S,
+    scratch: &[f32],
+    pixels: &[(usize, usize)],
+    class: &Class,
+    weights: &[f32],
+    (rows, columns, width): (usize, usize, usize),
+    mut store: Store,
+) {
+    let panels = columns.div_ceil(width);
+    let panel_len = class.taps.len() * rows * width;
+    for p in 0..store.channels / columns * panels {
+        let (group, start) = (p / panels, p % panels * width);
+        apart(
+            simd,
+            Panel {
+                scratch: &scratch[group * rows..],
+                pixels,
+                runs: &class.runs,
+                weights: &weights[p * panel_len..(p + 1) * panel_len],
+                store: Store { start: group * columns + start, len: (columns - start).min(width), ..store.reborrow() },
+            },
+        );
+    }
 }
 
 /// The pixels of one image repeated for several: each `scratch_len` further in the scratch and `out_pixels` in the output.

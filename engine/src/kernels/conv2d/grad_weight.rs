@@ -1,0 +1,217 @@
+//! grad_weight as outer products of packed panels; see the [module's page](super).
+
+use super::ConvSize;
+use super::backward::Shared;
+use super::load::maps_row;
+use super::plan::Plan;
+use crate::kernels::scratch::Scratch;
+use crate::kernels::simd::apart;
+use pulp::{Simd, WithSimd};
+use std::ops::Range;
+
+/// Input channels of a tile.
+const MR: usize = 6;
+
+impl Shared<'_> {
+    /// `dy` as `[group][panel][pixel][width]`, the last panel of a group padded with zeros.
+    #[inline(always)]
+    pub(super) fn pack_dy(&self, dy: &[f32], pixels: usize, panels: &mut [f32]) {
+        let size = &self.pass.size;
+        let columns = size.c_out / size.groups;
+        let per_group = columns.div_ceil(self.width);
+        for (p, panel) in panels.chunks_exact_mut(pixels * self.width).enumerate() {
+            let start = p % per_group * self.width;
+            let len = (columns - start).min(self.width);
+            let at = p / per_group * columns + start;
+            for (out, dy) in panel.chunks_exact_mut(self.width).zip(dy.chunks_exact(size.c_out)) {
+                if len == 16 && self.width == 16 {
+                    // A fixed length is two vector moves instead of a call.
+                    out[..16].copy_from_slice(&dy[at..at + 16]);
+                } else {
+                    out[..len].copy_from_slice(&dy[at..at + len]);
+                    out[len..].fill(0.0);
+                }
+            }
+        }
+    }
+
+    /// x as `[group][panel][image][padded pixel][up to MR]`: panels of [`MR`] channels, the last of a group narrower.
+    #[inline(always)]
+    pub(super) fn pack_x<S: Simd>(&self, simd: S, range: Range<usize>, x: &mut [f32]) {
+        let Shared { pass, x_plan: plan, .. } = *self;
+        let size = &pass.size;
+        let per_group = size.c_in / size.groups;
+        let pixels = range.len() * plan.padded_rows * plan.padded_columns;
+        let row_len = [plan.padded_columns * size.c_in];
+        let mut memory = Scratch::new(row_len);
+        let [row] = memory.split(row_len);
+        row.fill(0.0);
+        {
+            for y in 0..range.len() * plan.padded_rows {
+                let (image, y_in) = (y / plan.padded_rows, (y % plan.padded_rows).wrapping_sub(plan.top));
+                let inside = y_in < plan.rows;
+                if inside {
+                    let out = &mut row[plan.left * size.c_in..][..plan.columns * size.c_in];
+                    let first = ((range.start + image) * plan.rows + y_in) * plan.columns;
+                    maps_row(simd, &pass.input, size.c_in, first, out);
+                }
+                for group in 0..size.groups {
+                    let mut c = 0;
+                    while c < per_group {
+                        let mr = MR.min(per_group - c);
+                        let channel = group * per_group + c;
+                        // A panel of `mr` channels starts after all earlier channels of every pixel.
+                        let at = channel * pixels + y * plan.padded_columns * mr;
+                        let out = &mut x[at..at + plan.padded_columns * mr];
+                        if !inside {
+                            out.fill(0.0);
+                        } else if mr == MR {
+                            let (out, _) = out.as_chunks_mut::<MR>();
+                            for (out, row) in out.iter_mut().zip(row.chunks_exact(size.c_in)) {
+                                out.copy_from_slice(&row[channel..channel + MR]);
+                            }
+                        } else {
+                            for (out, row) in out.chunks_exact_mut(mr).zip(row.chunks_exact(size.c_in)) {
+                                out.copy_from_slice(&row[channel..channel + mr]);
+                            }
+                        }
+                        c += mr;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds `x` times `dy`, both in panels, to the partial grad_weight.
+    #[inline(always)]
+    pub(super) fn grad_weight<S: Simd>(&self, simd: S, images: usize, x: &[f32], dy: &[f32], partial: &mut [f32]) {
+        let Shared { pass, x_plan: plan, .. } = *self;
+        let size = &pass.size;
+        let (per_group, columns) = (size.c_in / size.groups, size.c_out / size.groups);
+        let padded = plan.padded_rows * plan.padded_columns;
+        let pixels = size.h_out * size.w_out;
+        let dy_panels = columns.div_ceil(self.width);
+        for group in 0..size.groups {
+            let mut c = 0;
+            while c < per_group {
+                let mr = MR.min(per_group - c);
+                let x = &x[(group * per_group + c) * images * padded..][..images * padded * mr];
+                for panel in 0..dy_panels {
+                    let dy = &dy[(group * dy_panels + panel) * images * pixels * self.width..]
+                        [..images * pixels * self.width];
+                    let start = panel * self.width;
+                    let outer = Outer {
+                        size,
+                        plan,
+                        x,
+                        dy,
+                        images,
+                        c,
+                        column: group * columns + start,
+                        columns: (columns - start).min(self.width),
+                        per_group,
+                        partial: &mut *partial,
+                    };
+                    match mr {
+                        6 => apart(simd, OuterOf::<6>(outer)),
+                        5 => apart(simd, OuterOf::<5>(outer)),
+                        4 => apart(simd, OuterOf::<4>(outer)),
+                        3 => apart(simd, OuterOf::<3>(outer)),
+                        2 => apart(simd, OuterOf::<2>(outer)),
+                        _ => apart(simd, OuterOf::<1>(outer)),
+                    }
+                }
+                c += mr;
+            }
+        }
+    }
+}
+
+/// One panel of x against one panel of dy, for every tap.
+struct Outer<'a> {
+    size: &'a ConvSize,
+    plan: &'a Plan,
+    x: &'a [f32],
+    dy: &'a [f32],
+    images: usize,
+    c: usize,
+    column: usize,
+    columns: usize,
+    per_group: usize,
+    partial: &'a mut [f32],
+}
+
+/// [`Outer`] for panels of `M` input channels; a function of its own for the same reason as [`super::tile::Panel`].
+struct OuterOf<'a, const M: usize>(Outer<'a>);
+
+impl<const M: usize> WithSimd for OuterOf<'_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.run::<S, M>(simd);
+    }
+}
+
+impl Outer<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const M: usize>(self, simd: S) {
+        let size = self.size;
+        let lanes = S::F32_LANES;
+        for tap in 0..size.k_h * size.k_w {
+            let (ky, kx) = (tap / size.k_w, tap % size.k_w);
+            let acc = self.tap::<S, M>(simd, ky, kx);
+            for (i, acc) in acc.into_iter().enumerate() {
+                let at = (tap * self.per_group + self.c + i) * size.c_out + self.column;
+                let mut rest = &mut self.partial[at..at + self.columns];
+                for v in acc {
+                    let len = rest.len().min(lanes);
+                    let (out, tail) = rest.split_at_mut(len);
+                    rest = tail;
+                    if len == lanes {
+                        let out = &mut S::as_mut_simd_f32s(out).0[0];
+                        *out = simd.add_f32s(*out, v);
+                    } else if len > 0 {
+                        let sum = simd.add_f32s(simd.partial_load_f32s(out), v);
+                        simd.partial_store_f32s(out, sum);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tap<S: Simd, const M: usize>(&self, simd: S, ky: usize, kx: usize) -> [[S::f32s; 2]; M] {
+        let Outer { size, plan, .. } = *self;
+        let (x, _) = self.x.as_chunks::<M>();
+        let (dy, _) = S::as_simd_f32s(self.dy);
+        let (dy, _) = dy.as_chunks::<2>();
+        let mut sum = [[simd.splat_f32s(0.0); 2]; M];
+        for image in 0..self.images {
+            for y in 0..size.h_out {
+                let row = image * plan.padded_rows + y * size.stride + ky * size.dilation;
+                let x = &x[row * plan.padded_columns + kx * size.dilation..];
+                let dy = &dy[(image * size.h_out + y) * size.w_out..][..size.w_out];
+                if size.stride == 1 {
+                    for (x, dy) in x[..size.w_out].iter().zip(dy) {
+                        add_outer(simd, &mut sum, x, dy);
+                    }
+                } else {
+                    for (x, dy) in x.iter().step_by(size.stride).zip(dy) {
+                        add_outer(simd, &mut sum, x, dy);
+                    }
+                }
+            }
+        }
+        sum
+    }
+}
+
+#[inline(always)]
+fn add_outer<S: Simd, const M: usize>(simd: S, sum: &mut [[S::f32s; 2]; M], x: &[f32; M], dy: &[S::f32s; 2]) {
+    for i in 0..M {
+        let v = simd.splat_f32s(x[i]);
+        sum[i][0] = simd.mul_add_f32s(v, dy[0], sum[i][0]);
+        sum[i][1] = simd.mul_add_f32s(v, dy[1], sum[i][1]);
+    }
+}

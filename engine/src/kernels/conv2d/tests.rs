@@ -1,0 +1,125 @@
+//! The kernels against each other: algorithms, instruction sets, and the `f64` sums of the formula.
+
+use super::backward::{Backward, MapGrad, Write, backward};
+use super::forward::{Forward, forward};
+use super::load::{Activation, GradTerms, Maps};
+use super::{Algorithm, ConvSize};
+use crate::gradcheck::sample;
+use crate::kernels::simd::Level;
+use crate::tensor::Tensor;
+
+/// Output, grad_input and grad_weight of one convolution without extras.
+fn run(level: Level, algorithm: Algorithm, size: ConvSize) -> [Vec<f32>; 3] {
+    let ConvSize { n, h, w, c_in, c_out, k_h, k_w, groups, h_out, w_out, .. } = size;
+    let (x, weight) = (sample([n, h, w, c_in]), sample([k_h, k_w, c_in / groups, c_out]));
+    let dy = sample([n, h_out, w_out, c_out]);
+    let maps = [(x.data(), c_in)];
+    let input = Maps { maps: &maps, affine: None, activation: Activation::Identity };
+    // NaN shows an element that nobody wrote.
+    let (mut y, mut grad_input) = (vec![f32::NAN; dy.elements()], vec![f32::NAN; x.elements()]);
+    let pass = Forward { size, algorithm, input, weight: weight.data(), bias: None, add: None, measure: false };
+    forward(level, &pass, &mut y);
+    let grad_output = GradTerms { grad: dy.data(), scale: None, affine_of: None };
+    let pass =
+        Backward { size, algorithm, input, weight: weight.data(), grad_output, needs_weight: true, needs_bias: false };
+    let targets: Vec<MapGrad> = vec![Some((&mut grad_input, Write::Store))];
+    let grad_weight = backward(level, &pass, targets).weight.expect("asked for").data().to_vec();
+    [y, grad_input, grad_weight]
+}
+
+/// The same by the formulas, in `f64`.
+fn exact(size: ConvSize) -> [Vec<f64>; 3] {
+    let ConvSize { n, h, w, c_in, c_out, k_h, k_w, stride, padding, dilation, groups, h_out, w_out } = size;
+    let values = |t: Tensor| t.data().iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+    let (x, weight) = (values(sample([n, h, w, c_in])), values(sample([k_h, k_w, c_in / groups, c_out])));
+    let dy = values(sample([n, h_out, w_out, c_out]));
+    let [mut y, mut gx, mut gw] = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; weight.len()]];
+    let (in_group, out_group) = (c_in / groups, c_out / groups);
+    for (image, oy, ox) in (0..n * h_out * w_out).map(|i| (i / (h_out * w_out), i / w_out % h_out, i % w_out)) {
+        for (ky, kx) in (0..k_h * k_w).map(|t| (t / k_w, t % k_w)) {
+            let iy = (oy * stride + ky * dilation).wrapping_sub(padding);
+            let ix = (ox * stride + kx * dilation).wrapping_sub(padding);
+            if iy >= h || ix >= w {
+                continue;
+            }
+            for (o, i) in (0..c_out).flat_map(|o| (0..in_group).map(move |i| (o, i))) {
+                let at_y = ((image * h_out + oy) * w_out + ox) * c_out + o;
+                let at_x = ((image * h + iy) * w + ix) * c_in + o / out_group * in_group + i;
+                let at_w = ((ky * k_w + kx) * in_group + i) * c_out + o;
+                y[at_y] += x[at_x] * weight[at_w];
+                gx[at_x] += dy[at_y] * weight[at_w];
+                gw[at_w] += dy[at_y] * x[at_x];
+            }
+        }
+    }
+    [y, gx, gw]
+}
+
+fn size(x: [usize; 4], k: usize, c_out: usize, [stride, padding, dilation, groups]: [usize; 4]) -> ConvSize {
+    ConvSize::new(x, [k, k, x[3] / groups, c_out], [stride, padding, dilation, groups]).expect("a valid size")
+}
+
+/// Largest difference as a share of the largest value.
+fn error(values: &[f32], exact: &[f64]) -> f64 {
+    let largest = exact.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let off = values.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).abs());
+    off.fold(0.0f64, |m, e| if e.is_nan() { f64::INFINITY } else { m.max(e) }) / largest
+}
+
+/// Direct: rounding of up to a few thousand products. Winograd: a few bits more, from the constants of its transforms.
+fn assert_close(level: Level, algorithm: Algorithm, size: ConvSize) {
+    let tolerance = if algorithm.is_winograd(&size) { 2e-5 } else { 2e-6 };
+    let names = ["forward", "grad_input", "grad_weight"];
+    for ((values, exact), name) in run(level, algorithm, size).iter().zip(&exact(size)).zip(names) {
+        let error = error(values, exact);
+        assert!(error < tolerance, "{name} of {size:?} by {algorithm:?}: {error:e}");
+    }
+}
+
+/// Sizes around register tiles, panels, blocks of tiles and groups of images.
+fn winograd_sizes() -> Vec<ConvSize> {
+    let cases = [
+        ([1, 4, 4, 8], 8),
+        ([2, 5, 7, 3], 5),
+        ([1, 1, 2, 1], 1),
+        ([3, 8, 8, 17], 19),
+        ([7, 6, 9, 12], 12),
+        ([2, 32, 32, 16], 16),
+        ([1, 13, 4, 33], 40),
+        ([13, 8, 8, 64], 24),
+    ];
+    cases.map(|(x, c_out)| size(x, 3, c_out, [1, 1, 1, 1])).to_vec()
+}
+
+#[test]
+fn winograd_agrees_with_f64() {
+    for size in winograd_sizes() {
+        assert_close(Level::Native, Algorithm::Winograd, size);
+    }
+}
+
+#[test]
+fn direct_agrees_with_f64() {
+    let mut sizes = winograd_sizes();
+    sizes.extend([
+        size([5, 9, 9, 16], 3, 32, [2, 1, 1, 1]),
+        size([2, 7, 9, 6], 1, 33, [1, 0, 1, 1]),
+        size([2, 8, 8, 20], 1, 16, [2, 0, 1, 1]),
+        size([1, 11, 12, 4], 5, 8, [3, 2, 1, 1]),
+        size([2, 9, 9, 4], 3, 6, [1, 2, 2, 2]),
+        size([1, 8, 9, 24], 3, 24, [2, 1, 1, 24]),
+    ]);
+    for size in sizes {
+        assert_close(Level::Native, Algorithm::Direct, size);
+    }
+}
+
+#[test]
+fn instruction_sets_agree_bit_for_bit() {
+    for size in winograd_sizes() {
+        for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
+            let bits = |level| run(level, algorithm, size).map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+            assert!(bits(Level::Native) == bits(Level::Portable), "{size:?} by {algorithm:?}");
+        }
+    }
+}

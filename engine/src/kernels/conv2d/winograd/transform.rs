@@ -1,0 +1,315 @@
+//! The transforms, eight channels at a time.
+
+use super::super::tile::{Store, load};
+use super::{POSITIONS, TILE, Tiles, WINDOW};
+use crate::parallel;
+use pulp::{Simd, WithSimd};
+use std::ops::Range;
+
+/// `Bt` times six values.
+#[inline(always)]
+fn input_1d<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
+    let [two, four, five] = [2.0, 4.0, 5.0].map(|v| simd.splat_f32s(v));
+    // d4 - 4*d2 and d3 - 4*d1; d4 - d2 and d3 - d1
+    let (a, b) = (simd.negate_mul_add_f32s(four, d[2], d[4]), simd.negate_mul_add_f32s(four, d[1], d[3]));
+    let (c, e) = (simd.sub_f32s(d[4], d[2]), simd.sub_f32s(d[3], d[1]));
+    [
+        simd.mul_add_f32s(four, d[0], simd.negate_mul_add_f32s(five, d[2], d[4])),
+        simd.add_f32s(a, b),
+        simd.sub_f32s(a, b),
+        simd.mul_add_f32s(two, e, c),
+        simd.negate_mul_add_f32s(two, e, c),
+        simd.mul_add_f32s(four, d[1], simd.negate_mul_add_f32s(five, d[3], d[5])),
+    ]
+}
+
+/// `At` times six values.
+#[inline(always)]
+fn output_1d<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
+    let [two, four, eight] = [2.0, 4.0, 8.0].map(|v| simd.splat_f32s(v));
+    let (p, q) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
+    let (r, s) = (simd.add_f32s(m[3], m[4]), simd.sub_f32s(m[3], m[4]));
+    [
+        simd.add_f32s(simd.add_f32s(m[0], p), r),
+        simd.mul_add_f32s(two, s, q),
+        simd.mul_add_f32s(four, r, p),
+        simd.add_f32s(simd.mul_add_f32s(eight, s, q), m[5]),
+    ]
+}
+
+/// `A` times four values.
+#[inline(always)]
+fn grad_output_1d<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 6] {
+    let [two, four] = [2.0, 4.0].map(|v| simd.splat_f32s(v));
+    // Even and odd parts at 1 and at 2.
+    let (even, odd) = (simd.add_f32s(d[0], d[2]), simd.add_f32s(d[1], d[3]));
+    let (even2, odd2) = (simd.mul_add_f32s(four, d[2], d[0]), simd.mul_add_f32s(four, d[3], d[1]));
+    [
+        d[0],
+        simd.add_f32s(even, odd),
+        simd.sub_f32s(even, odd),
+        simd.mul_add_f32s(two, odd2, even2),
+        simd.negate_mul_add_f32s(two, odd2, even2),
+        d[3],
+    ]
+}
+
+/// `Bt x B` of a block of tiles: `out[position * stride + tile * channels + c]`.
+pub struct Input<'a> {
+    /// The cut of the images.
+    pub tiles: &'a Tiles,
+    /// The padded images.
+    pub padded: &'a [f32],
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// Which tiles.
+    pub block: Range<usize>,
+    /// Where to.
+    pub out: &'a mut [f32],
+    /// Floats between positions.
+    pub stride: usize,
+}
+
+impl WithSimd for Input<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Input { tiles, padded, channels, block, out, stride } = self;
+        let row_len = (tiles.columns * TILE + 2) * channels;
+        let image_len = (tiles.rows * TILE + 2) * row_len;
+        for (i, t) in block.enumerate() {
+            let (image, ty, tx) = tiles.place(t);
+            let corner = image * image_len + ty * TILE * row_len + tx * TILE * channels;
+            let rows: [&[f32]; WINDOW] = std::array::from_fn(|r| &padded[corner + r * row_len..][..WINDOW * channels]);
+            let mut c = 0;
+            while c < channels {
+                let len = (channels - c).min(S::F32_LANES);
+                let mut half = [[simd.splat_f32s(0.0); WINDOW]; WINDOW];
+                for x in 0..WINDOW {
+                    let column: [S::f32s; WINDOW] =
+                        std::array::from_fn(|r| some(simd, &rows[r][x * channels + c..], len));
+                    let column = input_1d(simd, column);
+                    for r in 0..WINDOW {
+                        half[r][x] = column[r];
+                    }
+                }
+                for (r, row) in half.into_iter().enumerate() {
+                    for (s, v) in input_1d(simd, row).into_iter().enumerate() {
+                        let at = (r * WINDOW + s) * stride + i * channels + c;
+                        put(simd, &mut out[at..], len, v);
+                    }
+                }
+                c += len;
+            }
+        }
+    }
+}
+
+/// `A dy At` of a block of tiles: `out[position * stride + tile * columns + c]`, zeros beyond `channels`.
+pub struct GradOutput<'a> {
+    /// The cut of the images.
+    pub tiles: &'a Tiles,
+    /// The padded images of dy; a tile begins one pixel further in than that of x.
+    pub padded: &'a [f32],
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// Which tiles.
+    pub block: Range<usize>,
+    /// Where to.
+    pub out: &'a mut [f32],
+    /// Channels of a row of `out`.
+    pub columns: usize,
+    /// Floats between positions.
+    pub stride: usize,
+}
+
+impl WithSimd for GradOutput<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let GradOutput { tiles, padded, channels, block, out, columns, stride } = self;
+        let row_len = (tiles.columns * TILE + 2) * channels;
+        let image_len = (tiles.rows * TILE + 2) * row_len;
+        let lanes = S::F32_LANES;
+        for (i, t) in block.enumerate() {
+            let (image, ty, tx) = tiles.place(t);
+            let corner = image * image_len + (ty * TILE + 1) * row_len + (tx * TILE + 1) * channels;
+            let rows: [&[f32]; TILE] = std::array::from_fn(|r| &padded[corner + r * row_len..][..TILE * channels]);
+            for c in (0..columns).step_by(lanes) {
+                let len = channels.saturating_sub(c).min(lanes);
+                let mut half = [[simd.splat_f32s(0.0); TILE]; WINDOW];
+                for x in 0..TILE {
+                    let column: [S::f32s; TILE] =
+                        std::array::from_fn(|r| some(simd, &rows[r][(x * channels + c).min(rows[r].len())..], len));
+                    let column = grad_output_1d(simd, column);
+                    for r in 0..WINDOW {
+                        half[r][x] = column[r];
+                    }
+                }
+                for (r, row) in half.into_iter().enumerate() {
+                    for (s, v) in grad_output_1d(simd, row).into_iter().enumerate() {
+                        let at = (r * WINDOW + s) * stride + i * columns + c;
+                        put(simd, &mut out[at..], lanes, v);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `At m A` of a block of tiles, into the output.
+pub struct Output<'a> {
+    /// The cut of the images.
+    pub tiles: &'a Tiles,
+    /// Which tiles.
+    pub block: Range<usize>,
+    /// `y[position * stride + tile * columns + c]`
+    pub y: &'a [f32],
+    /// Channels of a row of `y`.
+    pub columns: usize,
+    /// Floats between positions.
+    pub stride: usize,
+    /// The output.
+    pub store: Store<'a>,
+}
+
+impl WithSimd for Output<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Output { tiles, block, y, columns, stride, store } = self;
+        let Store { out, channels, bias, add, .. } = store;
+        for (i, t) in block.enumerate() {
+            let (image, ty, tx) = tiles.place(t);
+            let (y0, x0) = (ty * TILE, tx * TILE);
+            let (height, width) = ((tiles.height - y0).min(TILE), (tiles.width - x0).min(TILE));
+            let corner = ((image * tiles.height + y0) * tiles.width + x0) * channels;
+            let mut c = 0;
+            while c < channels {
+                let len = (channels - c).min(S::F32_LANES);
+                let mut half = [[simd.splat_f32s(0.0); WINDOW]; TILE];
+                for x in 0..WINDOW {
+                    let column: [S::f32s; WINDOW] = std::array::from_fn(|r| {
+                        let at = (r * WINDOW + x) * stride + i * columns + c;
+                        load(simd, &y[at..at + S::F32_LANES])
+                    });
+                    let column = output_1d(simd, column);
+                    for r in 0..TILE {
+                        half[r][x] = column[r];
+                    }
+                }
+                for (r, row) in half.into_iter().enumerate().take(height) {
+                    for (s, mut v) in output_1d(simd, row).into_iter().enumerate().take(width) {
+                        let at = corner + (r * tiles.width + s) * channels + c;
+                        if let Some(bias) = bias {
+                            v = simd.add_f32s(v, some(simd, &bias[c..], len));
+                        }
+                        if let Some(add) = add {
+                            v = simd.add_f32s(v, some(simd, &add[at..], len));
+                        }
+                        put(simd, &mut out[at..], len, v);
+                    }
+                }
+                c += len;
+            }
+        }
+    }
+}
+
+/// The first `len` values, zeros behind them.
+#[inline(always)]
+fn some<S: Simd>(simd: S, values: &[f32], len: usize) -> S::f32s {
+    if len == S::F32_LANES { load(simd, &values[..S::F32_LANES]) } else { simd.partial_load_f32s(&values[..len]) }
+}
+
+/// Stores the first `len` lanes.
+#[inline(always)]
+fn put<S: Simd>(simd: S, out: &mut [f32], len: usize, v: S::f32s) {
+    if len == S::F32_LANES {
+        S::as_mut_simd_f32s(&mut out[..S::F32_LANES]).0[0] = v;
+    } else {
+        simd.partial_store_f32s(&mut out[..len], v);
+    }
+}
+
+/// Rows of `G`.
+const G: [[f32; 3]; WINDOW] = [
+    [0.25, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// `G w Gt`, as `[panel][position][row][width]` for rows that are read and columns that are computed; columns beyond
+/// `columns` are zeros. `weight(tap, row, column)`.
+pub fn pack_weights(
+    out: &mut [f32],
+    width: usize,
+    (rows, columns): (usize, usize),
+    weight: impl Fn(usize, usize, usize) -> f32 + Send + Sync,
+) {
+    parallel::chunks_mut(out, POSITIONS * rows * width, |panel, out| {
+        for row in 0..rows {
+            for lane in 0..width {
+                let column = panel * width + lane;
+                if column >= columns {
+                    for position in 0..POSITIONS {
+                        out[(position * rows + row) * width + lane] = 0.0;
+                    }
+                    continue;
+                }
+                let w: [f32; 9] = std::array::from_fn(|tap| weight(tap, row, column));
+                // G w: 6x3
+                let half = G.map(|g| [0, 1, 2].map(|x| g[0] * w[x] + g[1] * w[3 + x] + g[2] * w[6 + x]));
+                for (r, half) in half.iter().enumerate() {
+                    for (s, g) in G.iter().enumerate() {
+                        let v = g[0] * half[0] + g[1] * half[1] + g[2] * half[2];
+                        out[((r * WINDOW + s) * rows + row) * width + lane] = v;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// `Gt sums G`: the gradient of the weight, `[tap][pair]`, from its transform, `[position][pair]`, for all `pairs` of an input and
+/// an output channel.
+pub fn finish_grad_weight(sums: &[f32], pairs: usize, out: &mut [f32]) {
+    const RUN: usize = 256;
+    let of_pairs = parallel::map(pairs.div_ceil(RUN), |run| {
+        let range = run * RUN..((run + 1) * RUN).min(pairs);
+        let mut taps = vec![0.0; 9 * range.len()];
+        crate::kernels::elementwise::dispatch(
+            #[inline(always)]
+            || finish_pairs(sums, pairs, range, &mut taps),
+        );
+        taps
+    });
+    for (run, taps) in of_pairs.iter().enumerate() {
+        for (tap, values) in taps.chunks_exact(taps.len() / 9).enumerate() {
+            out[tap * pairs + run * RUN..][..values.len()].copy_from_slice(values);
+        }
+    }
+}
+
+#[inline(always)]
+fn finish_pairs(sums: &[f32], pairs: usize, range: Range<usize>, taps: &mut [f32]) {
+    let len = range.len();
+    for r in 0..WINDOW {
+        for s in 0..WINDOW {
+            let sums = &sums[(r * WINDOW + s) * pairs + range.start..][..len];
+            for (y, x) in (0..3).flat_map(|y| (0..3).map(move |x| (y, x))) {
+                let factor = G[r][y] * G[s][x];
+                if factor != 0.0 {
+                    let out = &mut taps[(y * 3 + x) * len..][..len];
+                    out.iter_mut().zip(sums).for_each(|(o, u)| *o += factor * u);
+                }
+            }
+        }
+    }
+}
