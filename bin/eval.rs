@@ -5,7 +5,7 @@ use crate::images::{self, Source};
 use crate::run::{self, atomic, checkpoint, weights};
 use crate::signals::Stop;
 use crate::training::evaluate;
-use crate::{json, pool};
+use crate::{output, pool};
 use nn::Model;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ fn eval(args: &Args) -> Result<(), Failure> {
     let dataset = Source::parse(&args.data)?.load()?;
     let model = Model::outline(&name, dataset.classes())?;
     checkpoint::load_weights(&model, &checkpoint, &path)?;
-    images::check_size(&model, &dataset)?;
+    images::check_size(&model, &dataset, None)?;
     let images = if args.split == Split::Test { &dataset.test } else { &dataset.train };
     if images.is_empty() {
         return Err(Failure::input(format!("{}: there are no images in this part", args.data)));
@@ -90,9 +90,9 @@ fn eval(args: &Args) -> Result<(), Failure> {
     let report =
         Report { model: name, data: dataset.name, loss: tested.loss, accuracy: tested.accuracy, images: images.len() };
     if args.json {
-        return json::print(&report);
+        return output::print(&report);
     }
-    json::line(&format!(
+    output::line(&format!(
         "{} on {} images of {}: loss {:.4}, accuracy {:.2} %",
         report.model,
         report.images,

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use data::Dataset;
+use nn::{Context, Model};
 use std::path::{Path, PathBuf};
 
 /// Where images come from.
@@ -67,21 +68,24 @@ pub fn anchored_path(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// Checks that `model` can read images of the size of `dataset`. Every network reads 32x32; what others it reads, trying one tells.
-pub fn check_size(model: &nn::Model, dataset: &Dataset) -> Result<(), Failure> {
+/// Checks that `model` can read images of the size of `dataset`, and be trained on `smallest_batch` of them at once. Every network
+/// can at 32x32; what else it can, an empty one of its kind tells by trying.
+pub fn check_size(model: &Model, dataset: &Dataset, smallest_batch: Option<usize>) -> Result<(), Failure> {
     let (height, width) = (dataset.train.height, dataset.train.width);
     if (height, width) == (32, 32) {
         return Ok(());
     }
-    let image = engine::Tensor::zeros([1, height, width, dataset.train.channels]);
-    crate::panics::caught(|| engine::no_grad(|| model.forward(&image, &nn::Context::eval()))).map(drop).map_err(
-        |what| {
-            Failure::input(format!(
-                "{} cannot read images of {height}x{width} pixels ({what}); use 32x32 images or another model",
-                model.name()
-            ))
-        },
-    )
+    let trial = Model::outline(model.name(), model.classes())?;
+    // What two images can, more can.
+    let (count, ctx) = smallest_batch.map_or((1, Context::eval()), |n| (n.min(2), Context::train(0, 1)));
+    let images = engine::Tensor::zeros([count, height, width, dataset.train.channels]);
+    crate::panics::caught(|| engine::no_grad(|| trial.forward(&images, &ctx))).map(drop).map_err(|what| {
+        Failure::input(format!(
+            "{} cannot read images of {height}x{width} pixels, {count} at a time ({what}); use 32x32 images, other batches or \
+             another model",
+            model.name()
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ mod config;
 mod eval;
 mod failure;
 mod images;
-mod json;
 mod models;
 mod nearest;
+mod output;
 mod panics;
 mod pool;
 mod presets;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let text = failure.to_string().replace(|c: char| c.is_control(), " ");
-            eprintln!("pleach: {text}");
+            output::tell(&format!("pleach: {text}"));
             ExitCode::from(failure.exit_code())
         }
     }

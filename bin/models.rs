@@ -1,7 +1,7 @@
 //! `pleach models`
 
 use crate::failure::Failure;
-use crate::json;
+use crate::output;
 use nn::Model;
 
 /// List the networks
@@ -28,7 +28,7 @@ struct Line {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     if !args.json {
-        json::line(&format!(
+        output::line(&format!(
             "{:<28} {:>11} {:>9} {:>6} {:>7}  reference",
             "name", "parameters", "MMAC", "layers", "error"
         ))?;
@@ -44,16 +44,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             published_error: info.published_error,
         };
         if args.json {
-            json::print(&line)?;
+            output::print(&line)?;
             continue;
         }
         let error = line.published_error.map_or_else(String::new, |e| format!("{e:.2} %"));
         let mmacs = line.macs as f64 / 1e6;
         let Line { name, params, layers, reference, .. } = line;
-        json::line(&format!("{name:<28} {params:>11} {mmacs:>9.1} {layers:>6} {error:>7}  {reference}"))?;
+        output::line(&format!("{name:<28} {params:>11} {mmacs:>9.1} {layers:>6} {error:>7}  {reference}"))?;
     }
     if !args.json {
-        json::line("error: published, on CIFAR-10 with standard augmentation")?;
+        output::line("error: published, on CIFAR-10 with standard augmentation")?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub fn install() {
             return;
         }
         let place = info.location().map_or_else(String::new, |l| format!(" ({}:{})", l.file(), l.line()));
-        eprintln!("pleach: internal error, please report: {}{place}", message(info));
+        crate::output::tell(&format!("pleach: internal error, please report: {}{place}", message(info)));
         std::process::exit(1);
     }));
 }

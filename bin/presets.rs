@@ -3,7 +3,7 @@
 use crate::config::presets::{self, PRESETS};
 use crate::config::{Config, Layers};
 use crate::failure::Failure;
-use crate::json;
+use crate::output;
 
 /// List the recipes, or show one
 #[derive(clap::Args, Debug)]
@@ -32,11 +32,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let mut layers = Layers::defaults()?;
         preset.lay_over(&mut layers)?;
         if args.json {
-            json::print(&Line { name: preset.name, about: preset.about, config: layers.config()? })?;
+            output::print(&Line { name: preset.name, about: preset.about, config: layers.config()? })?;
         } else if args.name.is_some() {
-            json::line(&format!("# {}: {}\n{}", preset.name, preset.about, layers.to_toml().trim_end()))?;
+            output::line(&format!("# {}: {}\n{}", preset.name, preset.about, layers.to_toml().trim_end()))?;
         } else {
-            json::line(&format!("{:<26} {}", preset.name, preset.about))?;
+            output::line(&format!("{:<26} {}", preset.name, preset.about))?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::run::record::{self, Record, State};
 use crate::run::{self, RunDir, atomic};
 use crate::signals::Stop;
 use crate::training::{self, Ending, Reporter, Trainer};
-use crate::{json, pool};
+use crate::{output, pool};
 use data::Dataset;
 use nn::Model;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn start(args: &Args) -> Result<(), Failure> {
     let config = layers.config()?;
     config.check()?;
     if args.print_config {
-        return json::line(layers.to_toml().trim_end());
+        return output::line(layers.to_toml().trim_end());
     }
     if let Some(name) = &args.name {
         run::check_name(name)?;
@@ -117,24 +117,34 @@ fn resume(args: &Args, named: Option<&Path>) -> Result<(), Failure> {
     let config = layers.config()?;
     config.check()?;
     if args.print_config {
-        return json::line(layers.to_toml().trim_end());
+        return output::line(layers.to_toml().trim_end());
     }
     if Record::read(&path).is_some_and(|record| record.state == State::Finished) {
-        eprintln!("{} is finished: all its {} epochs are done", path.display(), config.training.epochs);
-        return if args.json { json::print(&Summary::finished(&path)) } else { Ok(()) };
+        output::tell(&format!("{} is finished: all its {} epochs are done", path.display(), config.training.epochs));
+        return if args.json { output::print(&Summary::finished(&path)) } else { Ok(()) };
     }
     let stop = Stop::listen()?;
     pool::with_threads(config.thread_count(), || {
         let session = Session::prepare(&config)?;
         let last = run.last();
         // A run that was killed before its first checkpoint is at its beginning.
-        let checkpoint =
-            if last.exists() { Some(session.check(checkpoint::read(&last)?, &config, &last)?) } else { None };
+        let checkpoint = if last.exists() { Some(session.check(read_last(&run)?, &config, &last)?) } else { None };
         if checkpoint.is_none() && !config.init.is_empty() {
             let path = run::weight_file(Path::new(&config.init));
             checkpoint::load_weights(&session.model, &checkpoint::read(&path)?, &path)?;
         }
         session.train(config, run, checkpoint, stop, args.json)
+    })
+}
+
+/// The newest checkpoint. If it is spoilt, the best one may serve: it holds just as much.
+fn read_last(run: &RunDir) -> Result<Checkpoint, Failure> {
+    let (last, best) = (run.last(), run.best());
+    checkpoint::read(&last).map_err(|failure| match failure {
+        Failure::Input(what) if checkpoint::read(&best).is_ok() => {
+            Failure::Input(format!("{what}, or copy {} over it to go on from where that was saved", best.display()))
+        }
+        failure => failure,
     })
 }
 
@@ -148,6 +158,12 @@ fn anchor(layers: &mut Layers) -> Result<(), Failure> {
         layers.replace("init", images::anchored_path(Path::new(&config.init))?);
     }
     Ok(())
+}
+
+/// Images of an epoch's smallest step.
+fn smallest_batch(config: &Config, dataset: &Dataset) -> usize {
+    let rest = dataset.train.len() % config.training.batch;
+    if rest > 0 && !config.training.drop_last { rest } else { config.training.batch }
 }
 
 /// Images and network of a run, before it has a folder.
@@ -170,7 +186,7 @@ impl Session {
             return Err(Failure::input(format!("{}: there are no images to train or test on", config.data.source)));
         }
         let model = Model::new(&config.model, dataset.classes(), config.seed)?;
-        images::check_size(&model, &dataset)?;
+        images::check_size(&model, &dataset, Some(smallest_batch(config, &dataset)))?;
         let fingerprint = dataset.fingerprint();
         Ok(Session { dataset, model, fingerprint })
     }
@@ -300,7 +316,7 @@ fn conclude(trainer: &mut Trainer, ending: Ending, state: State) -> Result<(), F
     let (step, best) = (metadata.position.step, metadata.best);
     let (best_epoch, best_test_acc) = (best.map(|b| b.epoch), best.map(|b| b.test_acc));
     if trainer.reporter().json() {
-        json::print(&Summary { run: &path, state, steps: Some(step), best_epoch, best_test_acc })?;
+        output::print(&Summary { run: &path, state, steps: Some(step), best_epoch, best_test_acc })?;
     }
     let best = best.map_or_else(String::new, |b| {
         format!("; best test accuracy {:.2} % after epoch {}", 100.0 * b.test_acc, b.epoch)

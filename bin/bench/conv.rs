@@ -3,7 +3,7 @@
 use super::timing::Times;
 use super::{naive, peak};
 use crate::failure::Failure;
-use crate::{json, pool};
+use crate::{output, pool};
 use engine::rng::purpose;
 use engine::{Conv2d, Rng, Tensor, no_grad};
 use std::hint::black_box;
@@ -162,9 +162,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         })
     })?;
     if args.json {
-        return json::print(&report);
+        return output::print(&report);
     }
-    json::line(&format!(
+    output::line(&format!(
         "{} {}: {:.1} GFLOP/s, {:.0} % of the FMA peak of {:.0}; {:.3} ms on {threads} threads, {}; largest error {:.1e} of \
          the largest value",
         report.shape,

@@ -2,7 +2,7 @@
 
 use super::timing::Times;
 use crate::failure::Failure;
-use crate::{json, pool};
+use crate::{output, pool};
 use engine::rng::purpose;
 use engine::{Rng, Tensor, memory};
 use nn::optim::{Optimizer, OptimizerConfig};
@@ -57,9 +57,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let threads = pool::check(args.threads)?;
     let report = pool::with_threads(threads, || measure(args, threads))?;
     if args.json {
-        return json::print(&report);
+        return output::print(&report);
     }
-    json::line(&format!(
+    output::line(&format!(
         "{} batch {}: {:.1} images/s, {:.1} GFLOP/s; step {:.2} ms (median of {}), {:.2} at best; tensors {:.0} MiB at most",
         report.model,
         report.batch,

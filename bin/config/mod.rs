@@ -261,8 +261,9 @@ impl Config {
     }
 
     /// The fields that a resumed run may change without changing what it computes.
-    pub const FREE_ON_RESUME: [&'static str; 4] =
-        ["threads", "training.max_steps", "training.checkpoint_minutes", "init"];
+    /// (Where the images are may change: that they are the same, their fingerprint says.)
+    pub const FREE_ON_RESUME: [&'static str; 5] =
+        ["threads", "training.max_steps", "training.checkpoint_minutes", "init", "data.source"];
 
     /// A hash of every field that determines the computation, as 16 hexadecimal digits.
     pub fn hash(&self) -> String {
@@ -271,6 +272,7 @@ impl Config {
         let mut fixed = self.clone();
         fixed.threads = defaults.threads;
         fixed.init = defaults.init;
+        fixed.data.source = defaults.data.source;
         fixed.training.max_steps = defaults.training.max_steps;
         fixed.training.checkpoint_minutes = defaults.training.checkpoint_minutes;
         // Derived serialisation of plain structs does not fail; an empty text would only make resuming refuse.

@@ -14,12 +14,12 @@ const LEFTS: [f64; 2] = [62.0, 540.0];
 const STYLE: &str = "\
 svg { color-scheme: light dark; font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; }
 .page { fill: #ffffff; } .ink { fill: #1f2328; } .soft { fill: #59636e; } .grid { stroke: #e4e7eb; } .axis { stroke: #8c959f; }
-.train { stroke: #d55e00; } .test { stroke: #0072b2; } .dot.train { fill: #d55e00; } .dot.test { fill: #0072b2; }
-.title { font-size: 17px; font-weight: 600; } .name { font-size: 14px; font-weight: 600; } .value { font-weight: 600; }
+.train { stroke: #d55e00; } .test { stroke: #0072b2; } .dot.train, .value.train { fill: #d55e00; } .dot.test, .value.test { fill: #0072b2; }
+.title { font-size: 17px; font-weight: 600; } .name { font-size: 14px; font-weight: 600; } .value { font-weight: 600; stroke: none; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; } .line.train { stroke-width: 1.5; }
 @media (prefers-color-scheme: dark) {
 .page { fill: #0d1117; } .ink { fill: #e6edf3; } .soft { fill: #9198a1; } .grid { stroke: #21262d; } .axis { stroke: #6e7681; }
-.train { stroke: #e69f00; } .test { stroke: #56b4e9; } .dot.train { fill: #e69f00; } .dot.test { fill: #56b4e9; }
+.train { stroke: #e69f00; } .test { stroke: #56b4e9; } .dot.train, .value.train { fill: #e69f00; } .dot.test, .value.test { fill: #56b4e9; }
 }";
 
 struct Curve<'a> {
@@ -136,23 +136,18 @@ fn panel(svg: &mut String, left: f64, name: &str, curves: &[Curve], last: f64, s
 
 /// The last value of each curve beside its end, kept apart where the ends are close.
 fn final_values(svg: &mut String, right: f64, curves: &[Curve], show: fn(f64) -> String, y_of: impl Fn(f64) -> f64) {
-    let mut ends: Vec<(f64, f64)> =
-        curves.iter().filter_map(|c| c.points.last()).map(|&(_, value)| (y_of(value), value)).collect();
-    ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-    if let [upper, lower] = &mut ends[..]
+    let end = |curve: &Curve| curve.points.last().map(|&(_, value)| (y_of(value), value));
+    let mut ends: Vec<_> = curves.iter().filter_map(|curve| Some((end(curve)?, curve.class))).collect();
+    ends.sort_by(|(a, _), (b, _)| a.0.total_cmp(&b.0));
+    if let [(upper, _), (lower, _)] = &mut ends[..]
         && lower.0 - upper.0 < 15.0
     {
         let middle = (upper.0 + lower.0) / 2.0;
         (upper.0, lower.0) = (middle - 7.5, middle + 7.5);
     }
-    for (y, value) in ends {
-        let _ = writeln!(
-            svg,
-            "<text class=\"ink value\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            right + 9.0,
-            y + 4.5,
-            show(value)
-        );
+    for ((y, value), class) in ends {
+        let (x, y, shown) = (right + 9.0, y + 4.5, show(value));
+        let _ = writeln!(svg, "<text class=\"value {class}\" x=\"{x:.1}\" y=\"{y:.1}\">{shown}</text>");
     }
 }
 

@@ -269,10 +269,11 @@ impl Trainer {
             )));
         }
         checkpoint::write(path, weights, self.optimizer.state(), &self.state).map_err(|e| match e {
-            Failure::Work(what) => Failure::Work(format!(
-                "{what}, then go on with `pleach train --resume {}`; the checkpoint before is whole",
-                self.run.path().display()
-            )),
+            Failure::Work(what) => {
+                let before = if path.exists() { "; the checkpoint before is whole" } else { "" };
+                let run = self.run.path().display();
+                Failure::Work(format!("{what}, then go on with `pleach train --resume {run}`{before}"))
+            }
             other => other,
         })
     }

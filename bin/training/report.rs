@@ -1,7 +1,7 @@
 //! Telling people and programs how a run is going.
 
 use crate::failure::Failure;
-use crate::json;
+use crate::output;
 use crate::run::RunDir;
 use crate::run::checkpoint::{Position, Sums};
 use crate::run::metrics::{EpochLine, Metrics, StepLine};
@@ -40,7 +40,7 @@ impl Reporter {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        let style = ProgressStyle::with_template("{bar:28} {percent:>3} %  {msg}  left {eta}");
+        let style = ProgressStyle::with_template("{bar:24} {percent:>3} %  {eta:>4} left  {wide_msg}");
         let bar = ProgressBar::new(total).with_position(done);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
         bar.reset_eta();
@@ -52,7 +52,7 @@ impl Reporter {
         self.log(text);
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => output::tell(text),
         }
     }
 
@@ -65,7 +65,7 @@ impl Reporter {
     pub fn step(&mut self, line: &StepLine, sums: &Sums) -> Result<(), Failure> {
         let text = self.metrics.step(line)?;
         if self.json {
-            json::line(&text)?;
+            output::line(&text)?;
         }
         let images = sums.images.max(1) as f64;
         let (loss, accuracy) = (sums.loss / images, 100.0 * sums.correct / images);
@@ -78,7 +78,7 @@ impl Reporter {
                 bar.set_position(line.step);
             }
             None if self.told.elapsed() >= QUIET => {
-                eprintln!("{}  step {}/{}", now(), line.step, self.total);
+                output::tell(&format!("{}  step {}/{}", now(), line.step, self.total));
                 self.told = Instant::now();
             }
             None => {}
@@ -98,7 +98,7 @@ impl Reporter {
     pub fn epoch(&mut self, line: &EpochLine) -> Result<(), Failure> {
         let text = self.metrics.epoch(line)?;
         if self.json {
-            json::line(&text)?;
+            output::line(&text)?;
         }
         let test = match (line.test_loss, line.test_acc) {
             (Some(loss), Some(accuracy)) => format!("  test loss {loss:.3} acc {:.2} %", 100.0 * accuracy),

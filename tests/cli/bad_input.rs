@@ -1,6 +1,6 @@
 //! Everything a person can get wrong: one sentence that says what, where and what to do, exit code 2, and no run.
 
-use super::Place;
+use super::{Place, same_bits};
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -151,13 +151,13 @@ fn weights_that_do_not_fit_are_named() {
 #[test]
 fn a_damaged_checkpoint_is_found() {
     let place = Place::new();
-    place.small("run", &["--max-steps", "1"]);
+    place.small("run", &["--epochs", "4", "--max-steps", "8"]);
     let last = place.path("run/ckpt/last.safetensors");
     let whole = fs::read(&last).expect("a checkpoint");
     let resume = ["train", "--resume", "run", "--max-steps", "0"];
     let check = |bytes: Vec<u8>| {
         fs::write(&last, bytes).expect("written");
-        says(&place, &resume, &["run/ckpt/last.safetensors", "damaged"]);
+        says(&place, &resume, &["run/ckpt/last.safetensors", "damaged", "copy run/ckpt/best.safetensors over it"]);
     };
     check(whole[..whole.len() - 1].to_vec());
     check(whole[..20].to_vec());
@@ -170,8 +170,11 @@ fn a_damaged_checkpoint_is_found() {
     }
     // A header that asks for more memory than there is.
     check([&u64::MAX.to_le_bytes()[..], &whole[8..]].concat());
-    fs::write(&last, whole).expect("written");
+    // The way out that the message names leads to the same end.
+    fs::copy(place.path("run/ckpt/best.safetensors"), &last).expect("copied");
     place.done(&resume);
+    place.small("whole", &["--epochs", "4"]);
+    same_bits(&place, "whole", "run");
 }
 
 #[test]
@@ -209,5 +212,5 @@ fn other_images_than_the_run_began_with_are_refused() {
     says(&place, &["train", "--resume", "run", "--max-steps", "0"], &["other images than the run began with"]);
     // Five halvings leave nothing of eight pixels.
     let vgg = ["train", "--model", "vgg11-bn", "--data", "images", "--batch", "4"];
-    says(&place, &vgg, &["vgg11-bn cannot read images of 8x8 pixels", "use 32x32 images"]);
+    says(&place, &vgg, &["vgg11-bn cannot read images of 8x8 pixels, 2 at a time", "use 32x32 images"]);
 }

@@ -1,4 +1,4 @@
-//! Standard output as programs read it: one JSON object a line.
+//! Standard output as programs read it, one JSON object a line, and standard error as people do.
 
 use crate::failure::Failure;
 use serde::Serialize;
@@ -19,4 +19,9 @@ pub fn line(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Tells people. Nobody listening (a closed terminal) is no reason to stop: `eprintln` would panic.
+pub fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
