@@ -4,12 +4,17 @@ use super::timing::Times;
 use super::{naive, peak};
 use crate::failure::Failure;
 use crate::{output, pool};
-use engine::rng::purpose;
-use engine::{Conv2d, Rng, Tensor, no_grad};
-use std::hint::black_box;
+use engine::kernels::conv2d::backward::{Backward, Write, backward};
+use engine::kernels::conv2d::forward::{Forward, forward};
+use engine::kernels::conv2d::load::{Activation, GradTerms, Maps};
+use engine::kernels::conv2d::{Algorithm, ConvSize};
+use engine::kernels::simd::Level;
+use engine::rng::{Rng, purpose};
 use std::time::Duration;
 
 /// One convolution, in one direction
+///
+/// Times the kernel alone, without recording it on a tape.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// N,H,W,C_in,C_out,kernel,stride; the padding is half the kernel
@@ -18,6 +23,9 @@ pub struct Args {
     /// Direction
     #[arg(long, value_enum, default_value_t = Pass::Forward)]
     pass: Pass,
+    /// How to compute it; auto is what networks run
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    algorithm: Choice,
     /// Worker threads (default: one a core)
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -40,23 +48,11 @@ pub enum Pass {
     GradWeight,
 }
 
-/// Sizes of a convolution with a square kernel, padded by half of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Images.
-    pub n: usize,
-    /// Rows.
-    pub h: usize,
-    /// Columns.
-    pub w: usize,
-    /// Input channels.
-    pub c_in: usize,
-    /// Output channels.
-    pub c_out: usize,
-    /// Side of the kernel.
-    pub k: usize,
-    /// Step of the window.
-    pub stride: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Choice {
+    Auto,
+    Direct,
+    Winograd,
 }
 
 /// Most elements of a tensor that is worth measuring: 4 GiB.
@@ -64,55 +60,25 @@ const LARGEST: usize = 1 << 30;
 /// Multiply-adds of the check against `f64`; the check is of as many images as fit.
 const CHECKED: f64 = 2e8;
 
-impl Sizes {
-    fn parse(text: &str) -> Result<Sizes, Failure> {
-        let wrong = |why: &str| Failure::input(format!("--shape {text}: {why}"));
-        let numbers: Vec<usize> = text
-            .split(',')
-            .map(|part| part.trim().parse().ok().filter(|&n| n >= 1))
-            .collect::<Option<_>>()
-            .ok_or_else(|| wrong("expected whole numbers of 1 or more"))?;
-        let [n, h, w, c_in, c_out, k, stride] = numbers[..] else {
-            return Err(wrong("expected seven numbers, N,H,W,C_in,C_out,kernel,stride"));
-        };
-        let sizes = Sizes { n, h, w, c_in, c_out, k, stride };
-        if k > h + 2 * (k / 2) || k > w + 2 * (k / 2) {
-            return Err(wrong("the kernel is larger than the padded image"));
-        }
-        let product = |factors: &[usize]| {
-            let found = factors.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
-            found
-                .filter(|&all| all <= LARGEST)
-                .ok_or_else(|| wrong("too large to measure; take fewer images or channels"))
-        };
-        product(&[n, h, w, c_in])?;
-        product(&[n, h, w, c_out])?;
-        product(&[k, k, c_in, c_out])?;
-        Ok(sizes)
+/// `N,H,W,C_in,C_out,kernel,stride`
+fn parse(text: &str) -> Result<ConvSize, Failure> {
+    let wrong = |why: &str| Failure::input(format!("--shape {text}: {why}"));
+    let numbers: Vec<usize> = text
+        .split(',')
+        .map(|part| part.trim().parse().ok().filter(|&n| n >= 1))
+        .collect::<Option<_>>()
+        .ok_or_else(|| wrong("expected whole numbers of 1 or more"))?;
+    let [n, h, w, c_in, c_out, k, stride] = numbers[..] else {
+        return Err(wrong("expected seven numbers, N,H,W,C_in,C_out,kernel,stride"));
+    };
+    // With padding an output is at most a row and a column larger than its input.
+    let tensors = [[n, h + 1, w + 1, c_in.max(c_out)], [k, k, c_in, c_out]];
+    let fits =
+        |dims: [usize; 4]| dims.iter().try_fold(1usize, |all, &d| all.checked_mul(d)).is_some_and(|n| n <= LARGEST);
+    if !tensors.into_iter().all(fits) {
+        return Err(wrong("too large to measure; take fewer images or channels"));
     }
-
-    /// Zeros on each side.
-    pub fn padding(&self) -> usize {
-        self.k / 2
-    }
-
-    /// Rows of the output.
-    pub fn h_out(&self) -> usize {
-        (self.h + 2 * self.padding() - self.k) / self.stride + 1
-    }
-
-    /// Columns of the output.
-    pub fn w_out(&self) -> usize {
-        (self.w + 2 * self.padding() - self.k) / self.stride + 1
-    }
-
-    fn macs(&self) -> f64 {
-        [self.n, self.h_out(), self.w_out(), self.c_in, self.c_out, self.k, self.k].iter().map(|&n| n as f64).product()
-    }
-
-    fn config(&self) -> Conv2d {
-        Conv2d { stride: self.stride, padding: self.padding(), ..Conv2d::default() }
-    }
+    ConvSize::new([n, h, w, c_in], [k, k, c_in, c_out], [stride, k / 2, 1, 1]).map_err(|rule| wrong(&rule))
 }
 
 #[derive(serde::Serialize)]
@@ -130,21 +96,33 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let sizes = Sizes::parse(&args.shape)?;
+    let size = parse(&args.shape)?;
     if !(args.seconds.is_finite() && (0.0..=3600.0).contains(&args.seconds)) {
         return Err(Failure::input(format!("--seconds is {}; it must be between 0 and 3600", args.seconds)));
     }
+    let algorithm = match args.algorithm {
+        Choice::Auto => Algorithm::Auto,
+        Choice::Direct => Algorithm::Direct,
+        Choice::Winograd => Algorithm::Winograd,
+    };
+    let is_winograd = algorithm.is_winograd(&size);
+    if args.algorithm == Choice::Winograd && !is_winograd {
+        return Err(Failure::input(format!(
+            "--algorithm winograd: it computes 3x3 kernels of stride 1 only, not --shape {}; take direct",
+            args.shape
+        )));
+    }
     let threads = pool::check(args.threads)?;
     let report = pool::with_threads(threads, || {
-        let runner = Runner::new(&sizes, args.pass);
-        runner.run();
+        let mut bench = Bench::new(size, algorithm, args.pass);
+        bench.run();
         // Before and after, and the better of the two: a machine that changes its clock must not flatter the result.
         let before = peak::fma_peak();
-        let times = Times::within(Duration::from_secs_f32(args.seconds), || drop(black_box(runner.run())));
+        let times = Times::within(Duration::from_secs_f32(args.seconds), || bench.run());
         let peak_gflops = peak::fma_peak().max(before);
-        let ms = times.median();
-        let gflops = 2.0 * sizes.macs() / ms / 1e6;
-        let checked = Sizes { n: ((CHECKED * sizes.n as f64 / sizes.macs()) as usize).clamp(1, sizes.n), ..sizes };
+        let gflops = 2.0 * size.macs() as f64 / times.median() / 1e6;
+        let images = (CHECKED * size.n as f64 / size.macs() as f64) as usize;
+        let checked = ConvSize { n: images.clamp(1, size.n), ..size };
         Ok(Report {
             shape: args.shape.clone(),
             pass: match args.pass {
@@ -154,9 +132,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             },
             threads,
             gflops,
-            ms,
-            algorithm: "direct",
-            max_rel_error: Runner::new(&checked, args.pass).error(&checked),
+            ms: times.median(),
+            algorithm: if is_winograd { "winograd-f4x4-3x3" } else { "direct" },
+            max_rel_error: Bench::new(checked, algorithm, args.pass).error(),
             peak_gflops,
             of_peak: gflops / peak_gflops,
         })
@@ -179,49 +157,65 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// A pass that can be run again and again.
-struct Runner {
-    config: Conv2d,
+struct Bench {
+    size: ConvSize,
+    algorithm: Algorithm,
     pass: Pass,
-    x: Tensor,
-    weight: Tensor,
-    grad_output: Tensor,
-    /// The recorded forward pass that a backward one walks back, in which only what `pass` asks for is differentiable.
-    output: Tensor,
+    x: Vec<f32>,
+    weight: Vec<f32>,
+    grad_output: Vec<f32>,
+    result: Vec<f32>,
 }
 
-impl Runner {
-    fn new(s: &Sizes, pass: Pass) -> Runner {
-        let random = |shape: [usize; 4], stream: u64| {
+impl Bench {
+    fn new(size: ConvSize, algorithm: Algorithm, pass: Pass) -> Bench {
+        let random = |len: usize, stream: u64| -> Vec<f32> {
             let mut rng = Rng::new(0, &[purpose::TEST, stream]);
-            Tensor::from_fn(shape, |_| rng.uniform() - 0.5)
+            (0..len).map(|_| rng.uniform() - 0.5).collect()
         };
-        let leaf = |tensor: Tensor, is_leaf: bool| if is_leaf { tensor.requires_grad() } else { tensor };
-        let x = leaf(random([s.n, s.h, s.w, s.c_in], 0), pass == Pass::GradInput);
-        let weight = leaf(random([s.k, s.k, s.c_in, s.c_out], 1), pass == Pass::GradWeight);
-        let grad_output = random([s.n, s.h_out(), s.w_out(), s.c_out], 2);
-        let output = x.conv2d(&weight, None, s.config());
-        Runner { config: s.config(), pass, x, weight, grad_output, output }
+        let x = random(size.n * size.h * size.w * size.c_in, 0);
+        let weight = random(size.weight_len(), 1);
+        let grad_output = random(size.n * size.h_out * size.w_out * size.c_out, 2);
+        let len = match pass {
+            Pass::Forward => grad_output.len(),
+            Pass::GradInput => x.len(),
+            Pass::GradWeight => weight.len(),
+        };
+        Bench { size, algorithm, pass, x, weight, grad_output, result: vec![0.0; len] }
     }
 
-    fn run(&self) -> Option<Tensor> {
-        let leaf = match self.pass {
-            Pass::Forward => return Some(no_grad(|| self.x.conv2d(&self.weight, None, self.config))),
-            Pass::GradInput => &self.x,
-            Pass::GradWeight => &self.weight,
+    fn run(&mut self) {
+        let Bench { size, algorithm, .. } = *self;
+        let maps = [(&self.x[..], size.c_in)];
+        let input = Maps { maps: &maps, affine: None, activation: Activation::Identity };
+        if self.pass == Pass::Forward {
+            let weight = &self.weight;
+            let pass = Forward { size, algorithm, input, weight, bias: None, add: None, measure: false };
+            forward(Level::Native, &pass, &mut self.result);
+            return;
+        }
+        let pass = Backward {
+            size,
+            algorithm,
+            input,
+            weight: &self.weight,
+            grad_output: GradTerms { grad: &self.grad_output, scale: None, affine_of: None },
+            needs_weight: self.pass == Pass::GradWeight,
+            needs_bias: false,
         };
-        let mut steps = self.output.backward_steps(self.grad_output.clone()).keep_tape();
-        steps.by_ref().for_each(drop);
-        steps.into_gradients().get(leaf).cloned()
+        let target = (self.pass == Pass::GradInput).then_some((&mut self.result[..], Write::Store));
+        if let Some(weight) = backward(Level::Native, &pass, vec![target]).weight {
+            self.result.copy_from_slice(weight.data());
+        }
     }
 
     /// Largest difference from `f64`, relative to the largest value.
-    fn error(&self, sizes: &Sizes) -> f64 {
-        let result = self.run();
-        let expected = naive::conv(sizes, self.pass, self.x.data(), self.weight.data(), self.grad_output.data());
-        let found = result.iter().flat_map(|t| t.data()).map(|&v| f64::from(v));
+    fn error(&mut self) -> f64 {
+        self.run();
+        let expected = naive::conv(&self.size, self.pass, &self.x, &self.weight, &self.grad_output);
         let largest = expected.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-        let difference = found.zip(&expected).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
-        if largest > 0.0 { difference / largest } else { difference }
+        let differences = self.result.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
+        differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -231,24 +225,22 @@ mod tests {
 
     #[test]
     fn impossible_shapes_are_refused() {
-        let message = |text: &str| Sizes::parse(text).expect_err("refused").to_string();
+        let message = |text: &str| parse(text).expect_err("refused").to_string();
         assert!(message("1,2,3").contains("expected seven numbers"));
         assert!(message("1,0,8,8,8,3,1").contains("1 or more"));
-        assert!(
-            message("1,2,2,8,8,99999,1").contains("larger than the padded image")
-                || message("1,2,2,8,8,99999,1").contains("too large")
-        );
+        assert!(message("1,2,2,8,8,99999,1").contains("too large"));
         assert!(message("99999999999,99999999999,8,8,8,3,1").contains("too large"));
         assert!(message("x,8,8,8,8,3,1").contains("whole numbers"));
     }
 
     #[test]
     fn every_pass_agrees_with_its_sum() {
-        let sizes = Sizes::parse("2,7,5,3,4,3,2").expect("sound");
-        for pass in [Pass::Forward, Pass::GradInput, Pass::GradWeight] {
-            let error = Runner::new(&sizes, pass).error(&sizes);
-            // Sums of at most 200 products in f32.
-            assert!(error < 1e-5, "{pass:?}: {error}");
+        for (shape, algorithm) in [("2,7,5,3,4,3,2", Algorithm::Direct), ("1,8,8,8,8,3,1", Algorithm::Winograd)] {
+            for pass in [Pass::Forward, Pass::GradInput, Pass::GradWeight] {
+                let error = Bench::new(parse(shape).expect("sound"), algorithm, pass).error();
+                // Sums of at most 200 products in f32; Winograd's constants cost a few bits more.
+                assert!(error < 2e-5, "{shape} {pass:?}: {error}");
+            }
         }
     }
 }

@@ -63,6 +63,8 @@ fn values_out_of_range_are_named_with_their_rule() {
     says(&place, &["train", "--data", "synthetic:9"], &["synthetic:TRAIN,TEST"]);
     says(&place, &["train", "--preset", "resnet20-cifar10"], &["--data DIR"]);
     says(&place, &["bench", "conv", "--shape", "1,2,3"], &["--shape 1,2,3", "seven numbers"]);
+    let winograd = ["bench", "conv", "--shape", "1,8,8,8,8,3,2", "--algorithm", "winograd"];
+    says(&place, &winograd, &["--algorithm winograd", "stride 1", "take direct"]);
     says(&place, &["bench", "step", "--batch", "0"], &["--batch is 0"]);
 }
 

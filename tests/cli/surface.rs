@@ -73,8 +73,8 @@ fn benches_report_what_scripts_read() {
             assert!(conv[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {conv}");
         }
         assert!(conv["algorithm"].is_string());
-        // f32 sums of at most 144 products of numbers around 1.
-        assert!(conv["max_rel_error"].as_f64().is_some_and(|e| e < 1e-5), "{conv}");
+        // f32 sums of at most 144 products; Winograd's constants cost a few bits more.
+        assert!(conv["max_rel_error"].as_f64().is_some_and(|e| e < 2e-5), "{conv}");
     }
 }
 
