@@ -65,22 +65,47 @@ pub fn forward(
 
 #[inline(always)]
 fn add_term(term: &Term, channels: usize, first: bool, activation: Activation, out: &mut [f32]) {
-    // The choices are made once per row of channels or hoisted; the inner loops vectorise.
+    // One loop for each activation, so that it vectorises.
+    match activation {
+        Activation::Identity => add_activated(
+            term,
+            channels,
+            first,
+            out,
+            #[inline(always)]
+            |v| v,
+        ),
+        Activation::Relu => add_activated(
+            term,
+            channels,
+            first,
+            out,
+            #[inline(always)]
+            |v| activate(Activation::Relu, v),
+        ),
+        Activation::Relu6 => add_activated(
+            term,
+            channels,
+            first,
+            out,
+            #[inline(always)]
+            |v| activate(Activation::Relu6, v),
+        ),
+    }
+}
+
+#[inline(always)]
+fn add_activated(term: &Term, channels: usize, first: bool, out: &mut [f32], f: impl Fn(f32) -> f32 + Copy) {
+    let Some((a, b)) = term.affine else {
+        let pairs = out.iter_mut().zip(term.map);
+        return if first { pairs.for_each(|(o, v)| *o = f(*v)) } else { pairs.for_each(|(o, v)| *o = f(*o + v)) };
+    };
     for (out, map) in out.chunks_exact_mut(channels).zip(term.map.chunks_exact(channels)) {
-        match (term.affine, first) {
-            (Some((a, b)), true) => {
-                out.iter_mut().zip(map).zip(a).zip(b).for_each(|(((o, v), a), b)| *o = a.mul_add(*v, *b));
-            }
-            (Some((a, b)), false) => {
-                out.iter_mut().zip(map).zip(a).zip(b).for_each(|(((o, v), a), b)| *o += a.mul_add(*v, *b));
-            }
-            (None, true) => out.copy_from_slice(map),
-            (None, false) => out.iter_mut().zip(map).for_each(|(o, v)| *o += v),
-        }
-        match activation {
-            Activation::Identity => {}
-            Activation::Relu => out.iter_mut().for_each(|o| *o = activate(Activation::Relu, *o)),
-            Activation::Relu6 => out.iter_mut().for_each(|o| *o = activate(Activation::Relu6, *o)),
+        let values = out.iter_mut().zip(map).zip(a).zip(b);
+        if first {
+            values.for_each(|(((o, v), a), b)| *o = f(a.mul_add(*v, *b)));
+        } else {
+            values.for_each(|(((o, v), a), b)| *o = f(*o + a.mul_add(*v, *b)));
         }
     }
 }
@@ -118,17 +143,16 @@ pub fn backward(
                     grad.iter_mut().zip(y).for_each(|(g, &y)| *g = if y > 0.0 && y < 6.0 { *g } else { 0.0 });
                 }
             }
-            terms
-                .iter()
-                .map(|term| {
-                    term.affine.map(|_| {
-                        let mut sums = [vec![0.0; channels], vec![0.0; channels]];
-                        let [scale, shift] = &mut sums;
-                        column_sums(simd, term.map, grad, channels, scale, shift);
-                        sums
-                    })
-                })
-                .collect()
+            let mut all = Vec::with_capacity(terms.len());
+            for term in terms {
+                let mut sums = [vec![0.0; channels], vec![0.0; channels]];
+                if term.affine.is_some() {
+                    let [scale, shift] = &mut sums;
+                    column_sums(simd, term.map, grad, channels, scale, shift);
+                }
+                all.push(term.affine.map(|_| sums));
+            }
+            all
         }
     }
     let len = channel_chunk(channels);

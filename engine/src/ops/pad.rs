@@ -77,6 +77,14 @@ impl Pad {
         }
         let (before, after) = self.padding[d];
         let (len, out_len) = (x.len() / self.shape[d].max(1), out.len() / (before + self.shape[d] + after));
+        if out_len == 1 {
+            // The innermost dimension, in three moves.
+            let (head, rest) = out.split_at_mut(before);
+            let (body, tail) = rest.split_at_mut(x.len());
+            head.fill(0.0);
+            body.copy_from_slice(x);
+            return tail.fill(0.0);
+        }
         let (head, rest) = out.split_at_mut(before * out_len);
         let (body, tail) = rest.split_at_mut(self.shape[d] * out_len);
         head.fill(0.0);
@@ -93,6 +101,9 @@ impl Pad {
         }
         let (before, after) = self.padding[d];
         let (len, padded_len) = (out.len() / self.shape[d].max(1), padded.len() / (before + self.shape[d] + after));
+        if padded_len == 1 {
+            return out.copy_from_slice(&padded[before..before + out.len()]);
+        }
         for i in 0..self.shape[d] {
             self.crop(d + 1, &padded[(before + i) * padded_len..][..padded_len], &mut out[i * len..][..len]);
         }

@@ -57,7 +57,7 @@ pub struct Small {
 }
 
 /// Partial sums of grad_weight may take this many floats in all (but there are at least [`MIN_CHUNKS`] of them).
-const PARTIAL_FLOATS: usize = 1 << 20;
+const PARTIAL_FLOATS: usize = 1 << 19;
 /// At least this many chunks, so that a few cores find work even with the largest weights.
 const MIN_CHUNKS: usize = 4;
 
@@ -258,8 +258,9 @@ impl Shared<'_> {
         let (depthwise, winograd) = (size.is_depthwise(), self.tiles.is_some());
         let needs_panels = pass.needs_weight && !depthwise && !winograd;
         let needs_padded = self.needs_input || winograd;
+        let needs_dy = pass.needs_bias || needs_panels || (pass.needs_weight && depthwise);
         let lengths = [
-            images * pixels * size.c_out,
+            if needs_dy { images * pixels * size.c_out } else { 0 },
             if needs_padded { images * dy_plan.scratch_len() } else { 0 },
             if needs_panels { images * pixels * dy_panels * self.width } else { 0 },
             if pass.needs_weight { images * x_plan.scratch_len() } else { 0 },
@@ -267,14 +268,29 @@ impl Shared<'_> {
         ];
         let mut memory = Scratch::new(lengths);
         let [dy, padded, panels, x, grad_input] = memory.split(lengths);
-        grad_row(simd, &pass.grad_output, size.c_out, range.start * pixels, dy);
+        if needs_dy {
+            grad_row(simd, &pass.grad_output, size.c_out, range.start * pixels, dy);
+        }
         if pass.needs_bias {
             for dy in dy.chunks_exact(size.c_out) {
                 sums.bias.iter_mut().zip(dy).for_each(|(s, &g)| *s += f64::from(g));
             }
         }
         if needs_padded {
-            pad(dy_plan, dy, padded);
+            let row_len = size.w_out * size.c_out;
+            for (i, padded) in padded.chunks_exact_mut(dy_plan.scratch_len()).enumerate() {
+                zero_border(dy_plan, padded);
+                for y in 0..size.h_out {
+                    let at = ((dy_plan.top + y) * dy_plan.padded_columns + dy_plan.left) * size.c_out;
+                    let (row, out) = (i * size.h_out + y, &mut padded[at..at + row_len]);
+                    if needs_dy {
+                        out.copy_from_slice(&dy[row * row_len..][..row_len]);
+                    } else {
+                        let first = range.start * pixels + row * size.w_out;
+                        grad_row(simd, &pass.grad_output, size.c_out, first, out);
+                    }
+                }
+            }
         }
         if pass.needs_weight && (depthwise || winograd) {
             for (i, x) in x.chunks_exact_mut(x_plan.scratch_len()).enumerate() {
@@ -341,19 +357,6 @@ impl Shared<'_> {
             } else {
                 run_panels(simd, padded, &all, class, weights, (rows, columns, width), store.reborrow());
             }
-        }
-    }
-}
-
-/// Copies images of `rows` x `columns` pixels into the middle of zeros.
-fn pad(plan: &Plan, images: &[f32], padded: &mut [f32]) {
-    let row_len = plan.columns * plan.channels;
-    let images = images.chunks_exact(plan.rows * row_len);
-    for (image, padded) in images.zip(padded.chunks_exact_mut(plan.scratch_len())) {
-        zero_border(plan, padded);
-        for (y, row) in image.chunks_exact(row_len).enumerate() {
-            let at = ((plan.top + y) * plan.padded_columns + plan.left) * plan.channels;
-            padded[at..at + row_len].copy_from_slice(row);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::tile::{Store, load};
 use super::{POSITIONS, TILE, Tiles, WINDOW};
+use crate::kernels::elementwise::dispatch;
 use crate::parallel;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -254,27 +255,43 @@ pub fn pack_weights(
     weight: impl Fn(usize, usize, usize) -> f32 + Send + Sync,
 ) {
     parallel::chunks_mut(out, POSITIONS * rows * width, |panel, out| {
+        let range = panel * width..((panel + 1) * width).min(columns);
+        // [tap][lane], so that the transform below runs over lanes; lanes without a column stay zero.
+        let mut taps = vec![0.0; 9 * width];
         for row in 0..rows {
-            for lane in 0..width {
-                let column = panel * width + lane;
-                if column >= columns {
-                    for position in 0..POSITIONS {
-                        out[(position * rows + row) * width + lane] = 0.0;
-                    }
-                    continue;
+            for (tap, taps) in taps.chunks_exact_mut(width).enumerate() {
+                for (lane, column) in range.clone().enumerate() {
+                    taps[lane] = weight(tap, row, column);
                 }
-                let w: [f32; 9] = std::array::from_fn(|tap| weight(tap, row, column));
-                // G w: 6x3
-                let half = G.map(|g| [0, 1, 2].map(|x| g[0] * w[x] + g[1] * w[3 + x] + g[2] * w[6 + x]));
-                for (r, half) in half.iter().enumerate() {
-                    for (s, g) in G.iter().enumerate() {
-                        let v = g[0] * half[0] + g[1] * half[1] + g[2] * half[2];
-                        out[((r * WINDOW + s) * rows + row) * width + lane] = v;
-                    }
+            }
+            dispatch(
+                #[inline(always)]
+                || transform_weights(&taps, width, row, rows, out),
+            );
+        }
+    });
+}
+
+#[inline(always)]
+fn transform_weights(taps: &[f32], width: usize, row: usize, rows: usize, out: &mut [f32]) {
+    let mut half = [[0.0f32; 16]; 3];
+    for (r, g) in G.iter().enumerate() {
+        for start in (0..width).step_by(16) {
+            let len = (width - start).min(16);
+            for (x, half) in half.iter_mut().enumerate() {
+                let w = |y: usize| &taps[(y * 3 + x) * width + start..][..len];
+                for (((h, w0), w1), w2) in half.iter_mut().zip(w(0)).zip(w(1)).zip(w(2)) {
+                    *h = g[0] * w0 + g[1] * w1 + g[2] * w2;
+                }
+            }
+            for (s, g) in G.iter().enumerate() {
+                let out = &mut out[((r * WINDOW + s) * rows + row) * width + start..][..len];
+                for (((o, a), b), c) in out.iter_mut().zip(&half[0]).zip(&half[1]).zip(&half[2]) {
+                    *o = g[0] * a + g[1] * b + g[2] * c;
                 }
             }
         }
-    });
+    }
 }
 
 /// `Gt sums G`: the gradient of the weight, `[tap][pair]`, from its transform, `[position][pair]`, for all `pairs` of an input and
@@ -284,7 +301,7 @@ pub fn finish_grad_weight(sums: &[f32], pairs: usize, out: &mut [f32]) {
     let of_pairs = parallel::map(pairs.div_ceil(RUN), |run| {
         let range = run * RUN..((run + 1) * RUN).min(pairs);
         let mut taps = vec![0.0; 9 * range.len()];
-        crate::kernels::elementwise::dispatch(
+        dispatch(
             #[inline(always)]
             || finish_pairs(sums, pairs, range, &mut taps),
         );
