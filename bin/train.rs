@@ -23,7 +23,7 @@ pub struct Args {
     #[command(flatten)]
     flags: Flags,
 
-    /// Folder of the run (default: runs/<name>-NNN)
+    /// Folder of the run (default: runs/NAME-NNN)
     #[arg(long, value_name = "RUN", help_heading = "Running")]
     out: Option<PathBuf>,
     /// Name of the run (default: model and data)

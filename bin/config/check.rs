@@ -46,6 +46,9 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     }
     let t = &config.training;
     at_least_1("training.epochs", t.epochs)?;
+    if t.epochs > 1_000_000 {
+        return wrong("training.epochs", t.epochs, "at most 1000000");
+    }
     at_least_1("training.batch", t.batch)?;
     at_least_1("training.eval_every", t.eval_every)?;
     below_1("training.label_smoothing", t.label_smoothing)?;
