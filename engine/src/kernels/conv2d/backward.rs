@@ -92,7 +92,8 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let chunks = size.n.div_ceil(chunk_images);
 
     let partial_len = if pass.needs_weight { weight_len } else { 0 };
-    let mut partials = Tensor::zeros([chunks, partial_len]);
+    // Each chunk zeroes its own sums, while it has them in its cache.
+    let mut partials = Tensor::build([chunks, partial_len], |_| {});
     let mut map_chunks: Vec<Vec<MapGrad>> = (0..chunks).map(|_| vec![]).collect();
     for (grad, &(_, c)) in grad_maps.iter_mut().zip(pass.input.maps) {
         let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(chunk_images * size.h * size.w * c), *write));
@@ -157,32 +158,32 @@ fn finish_weight(sums: Tensor, size: &ConvSize, winograd: bool) -> Tensor {
 }
 
 /// The flipped weight, transformed; rows are output channels, columns input channels.
-fn transform_weights(pass: &Backward, width: usize) -> Vec<f32> {
+fn transform_weights(pass: &Backward, width: usize) -> Tensor {
     let ConvSize { c_in, c_out, .. } = pass.size;
-    let mut packed = vec![0.0; c_in.div_ceil(width) * winograd::POSITIONS * c_out * width];
-    pack_weights(&mut packed, width, (c_out, c_in), |tap, row, column| {
-        pass.weight[((8 - tap) * c_in + column) * c_out + row]
-    });
-    packed
+    Tensor::build([c_in.div_ceil(width) * winograd::POSITIONS * c_out * width], |out| {
+        pack_weights(out, width, (c_out, c_in), |tap, row, column| {
+            pass.weight[((8 - tap) * c_in + column) * c_out + row]
+        });
+    })
 }
 
 /// For each class of grad_input, its weights in panels; rows are output channels, columns input channels.
-fn pack_grad_input(pass: &Backward, plan: &Plan, width: usize) -> Vec<Vec<f32>> {
+fn pack_grad_input(pass: &Backward, plan: &Plan, width: usize) -> Vec<Tensor> {
     let size = &pass.size;
     if size.is_depthwise() {
-        return plan.classes.iter().map(|_| pass.weight.to_vec()).collect();
+        return plan.classes.iter().map(|_| Tensor::from_slice([pass.weight.len()], pass.weight)).collect();
     }
     let (rows, columns) = (size.c_out / size.groups, size.c_in / size.groups);
     let pack = |class| {
         let class: &super::plan::Class = class;
-        let mut packed = vec![0.0; size.groups * columns.div_ceil(width) * class.taps.len() * rows * width];
-        pack_panels(&mut packed, width, (rows, columns), class, |(ky, kx), group, row, range: Range<usize>, out| {
-            let tap = (ky * size.k_w + kx) * columns;
-            for (out, column) in out.iter_mut().zip(range) {
-                *out = pass.weight[(tap + column) * size.c_out + group * rows + row];
-            }
-        });
-        packed
+        Tensor::build([size.groups * columns.div_ceil(width) * class.taps.len() * rows * width], |out| {
+            pack_panels(out, width, (rows, columns), class, |(ky, kx), group, row, range: Range<usize>, out| {
+                let tap = (ky * size.k_w + kx) * columns;
+                for (out, column) in out.iter_mut().zip(range) {
+                    *out = pass.weight[(tap + column) * size.c_out + group * rows + row];
+                }
+            });
+        })
     };
     plan.classes.iter().map(pack).collect()
 }
@@ -195,7 +196,7 @@ pub(super) struct Shared<'a> {
     /// If the algorithm is Winograd's.
     tiles: Option<Tiles>,
     /// Packed for grad_input, one for each class of its plan; transformed if the algorithm is Winograd's.
-    weights: &'a [Vec<f32>],
+    weights: &'a [Tensor],
     pub(super) width: usize,
     images: usize,
     needs_input: bool,
@@ -222,6 +223,7 @@ impl WithSimd for Chunk<'_, '_> {
     fn with_simd<S: Simd>(self, simd: S) -> Sums {
         let Shared { pass, images, .. } = *self.shared;
         let size = &pass.size;
+        self.partial.fill(0.0);
         let mut sums = Sums {
             bias: vec![0.0; if pass.needs_bias { size.c_out } else { 0 }],
             scale: vec![0.0; size.c_in],
@@ -348,14 +350,14 @@ impl Shared<'_> {
         let (rows, columns) = (size.c_out / size.groups, size.c_in / size.groups);
         let mut store = Store { out: grad_input, channels: size.c_in, start: 0, len: 0, bias: None, add: None };
         if let Some(tiles) = &self.tiles {
-            return winograd::convolve(simd, tiles, images, padded, size.c_out, &self.weights[0], store);
+            return winograd::convolve(simd, tiles, images, padded, size.c_out, self.weights[0].data(), store);
         }
         for (class, weights) in plan.classes.iter().zip(self.weights) {
             let all = spread(&class.pixels, images, plan.scratch_len(), size.h * size.w);
             if size.is_depthwise() {
-                depthwise::run(simd, padded, &all, class, weights, size.k_w, &mut store);
+                depthwise::run(simd, padded, &all, class, weights.data(), size.k_w, &mut store);
             } else {
-                run_panels(simd, padded, &all, class, weights, (rows, columns, width), store.reborrow());
+                run_panels(simd, padded, &all, class, weights.data(), (rows, columns, width), store.reborrow());
             }
         }
     }

@@ -8,6 +8,7 @@ use super::{Algorithm, ConvSize, depthwise};
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
+use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -62,34 +63,32 @@ pub(super) fn images_per_task(plan: &Plan, pixels: usize) -> usize {
     by_pixels.min(by_memory).max(1)
 }
 
-fn transform_weights(pass: &Forward, width: usize) -> Vec<f32> {
-    let ConvSize { c_in, c_out, .. } = pass.size;
-    let mut packed = vec![0.0; c_out.div_ceil(width) * winograd::POSITIONS * c_in * width];
-    pack_weights(&mut packed, width, (c_in, c_out), |tap, row, column| {
-        pass.weight[(tap * c_in + row) * c_out + column]
-    });
-    packed
-}
-
-fn pack_forward(pass: &Forward, plan: &Plan, width: usize) -> Vec<f32> {
+fn pack_forward(pass: &Forward, plan: &Plan, width: usize) -> Tensor {
     let size = &pass.size;
     if size.is_depthwise() {
-        return pass.weight.to_vec();
+        return Tensor::from_slice([pass.weight.len()], pass.weight);
     }
     let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
     let class = &plan.classes[0];
-    let mut packed = vec![0.0; size.groups * columns.div_ceil(width) * class.taps.len() * rows * width];
-    pack_panels(&mut packed, width, (rows, columns), class, |(ky, kx), group, row, range, out| {
-        let at = ((ky * size.k_w + kx) * rows + row) * size.c_out + group * columns;
-        out.copy_from_slice(&pass.weight[at + range.start..at + range.end]);
-    });
-    packed
+    Tensor::build([size.groups * columns.div_ceil(width) * class.taps.len() * rows * width], |out| {
+        pack_panels(out, width, (rows, columns), class, |(ky, kx), group, row, range, out| {
+            let at = ((ky * size.k_w + kx) * rows + row) * size.c_out + group * columns;
+            out.copy_from_slice(&pass.weight[at + range.start..at + range.end]);
+        });
+    })
+}
+
+fn transform_weights(pass: &Forward, width: usize) -> Tensor {
+    let ConvSize { c_in, c_out, .. } = pass.size;
+    Tensor::build([c_out.div_ceil(width) * winograd::POSITIONS * c_in * width], |out| {
+        pack_weights(out, width, (c_in, c_out), |tap, row, column| pass.weight[(tap * c_in + row) * c_out + column]);
+    })
 }
 
 /// Packed weights, and what they are packed for.
 enum Method {
-    Direct(Vec<f32>),
-    Winograd(Tiles, Vec<f32>),
+    Direct(Tensor),
+    Winograd(Tiles, Tensor),
 }
 
 struct Task<'a> {
@@ -120,16 +119,16 @@ impl WithSimd for Task<'_> {
         let mut store = Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add };
         match method {
             Method::Winograd(tiles, weights) => {
-                winograd::convolve(simd, tiles, images, scratch, size.c_in, weights, store);
+                winograd::convolve(simd, tiles, images, scratch, size.c_in, weights.data(), store);
             }
             Method::Direct(weights) => {
                 let class = &plan.classes[0];
                 let all = spread(&class.pixels, images, len, pixels);
                 if size.is_depthwise() {
-                    depthwise::run(simd, scratch, &all, class, weights, size.k_w, &mut store);
+                    depthwise::run(simd, scratch, &all, class, weights.data(), size.k_w, &mut store);
                 } else {
                     let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
-                    run_panels(simd, scratch, &all, class, weights, (rows, columns, width), store);
+                    run_panels(simd, scratch, &all, class, weights.data(), (rows, columns, width), store);
                 }
             }
         }

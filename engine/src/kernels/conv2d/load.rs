@@ -157,34 +157,67 @@ fn affine_rows<S: Simd>(
 #[inline(always)]
 pub fn grad_row<S: Simd>(simd: S, terms: &GradTerms, channels: usize, first: usize, out: &mut [f32]) {
     let grad = &terms.grad[first * channels..][..out.len()];
+    let pixels = grad.chunks_exact(channels).zip(out.chunks_exact_mut(channels));
     match (terms.scale, terms.affine_of) {
         (None, None) => out.copy_from_slice(grad),
-        (scale, affine) => {
-            for (p, (grad, out)) in grad.chunks_exact(channels).zip(out.chunks_exact_mut(channels)).enumerate() {
-                let (g, g_tail) = S::as_simd_f32s(grad);
-                let (o, o_tail) = S::as_mut_simd_f32s(out);
-                match scale {
-                    Some(scale) => {
-                        let (s, s_tail) = S::as_simd_f32s(scale);
-                        o.iter_mut().zip(g).zip(s).for_each(|((o, &g), &s)| *o = simd.mul_f32s(g, s));
-                        o_tail.iter_mut().zip(g_tail).zip(s_tail).for_each(|((o, g), s)| *o = g * s);
-                    }
-                    None => out.copy_from_slice(grad),
-                }
-                let Some((map, slope, offset)) = affine else { continue };
-                let map = &map[(first + p) * channels..][..channels];
-                let (o, o_tail) = S::as_mut_simd_f32s(out);
-                let (m, m_tail) = S::as_simd_f32s(map);
-                let (a, a_tail) = S::as_simd_f32s(slope);
-                let (b, b_tail) = S::as_simd_f32s(offset);
-                for (((o, &m), &a), &b) in o.iter_mut().zip(m).zip(a).zip(b) {
-                    *o = simd.add_f32s(*o, simd.mul_add_f32s(a, m, b));
-                }
-                for (((o, &m), &a), &b) in o_tail.iter_mut().zip(m_tail).zip(a_tail).zip(b_tail) {
-                    *o += a.mul_add(m, b);
-                }
+        (Some(scale), None) => {
+            for (grad, out) in pixels {
+                out.iter_mut().zip(grad).zip(scale).for_each(|((o, g), s)| *o = g * s);
             }
         }
+        (None, Some((map, slope, offset))) => {
+            for ((grad, out), map) in pixels.zip(map[first * channels..].chunks_exact(channels)) {
+                add_affine_of(
+                    simd,
+                    out,
+                    grad,
+                    (map, slope, offset),
+                    #[inline(always)]
+                    |_, g, _| g,
+                    #[inline(always)]
+                    |g, _| g,
+                );
+            }
+        }
+        (Some(scale), Some((map, slope, offset))) => {
+            let (scales, scale_tail) = S::as_simd_f32s(scale);
+            for ((grad, out), map) in pixels.zip(map[first * channels..].chunks_exact(channels)) {
+                add_affine_of(
+                    simd,
+                    out,
+                    grad,
+                    (map, slope, offset),
+                    #[inline(always)]
+                    |simd, g, i| simd.mul_f32s(g, scales[i]),
+                    #[inline(always)]
+                    |g, i| g * scale_tail[i],
+                );
+            }
+        }
+    }
+}
+
+/// `out = scaled(grad) + slope*map + offset` for one pixel; the closures scale a vector and a tail element by their index.
+#[inline(always)]
+fn add_affine_of<S: Simd>(
+    simd: S,
+    out: &mut [f32],
+    grad: &[f32],
+    (map, slope, offset): (&[f32], &[f32], &[f32]),
+    wide: impl Fn(S, S::f32s, usize) -> S::f32s,
+    narrow: impl Fn(f32, usize) -> f32,
+) {
+    let (o, o_tail) = S::as_mut_simd_f32s(out);
+    let (g, g_tail) = S::as_simd_f32s(grad);
+    let (m, m_tail) = S::as_simd_f32s(map);
+    let (a, a_tail) = S::as_simd_f32s(slope);
+    let (b, b_tail) = S::as_simd_f32s(offset);
+    for (i, ((((o, &g), &m), &a), &b)) in o.iter_mut().zip(g).zip(m).zip(a).zip(b).enumerate() {
+        *o = simd.add_f32s(wide(simd, g, i), simd.mul_add_f32s(a, m, b));
+    }
+    for (i, ((((o, &g), &m), &a), &b)) in o_tail.iter_mut().zip(g_tail).zip(m_tail).zip(a_tail).zip(b_tail).enumerate()
+    {
+        *o = narrow(g, i) + a.mul_add(m, b);
     }
 }
 

@@ -86,19 +86,20 @@ impl WithSimd for Input<'_> {
             let mut c = 0;
             while c < channels {
                 let len = (channels - c).min(S::F32_LANES);
-                let mut half = [[simd.splat_f32s(0.0); WINDOW]; WINDOW];
-                for x in 0..WINDOW {
-                    let column: [S::f32s; WINDOW] =
-                        std::array::from_fn(|r| some(simd, &rows[r][x * channels + c..], len));
-                    let column = input_1d(simd, column);
-                    for r in 0..WINDOW {
-                        half[r][x] = column[r];
-                    }
-                }
-                for (r, row) in half.into_iter().enumerate() {
-                    for (s, v) in input_1d(simd, row).into_iter().enumerate() {
-                        let at = (r * WINDOW + s) * stride + i * channels + c;
-                        put(simd, &mut out[at..], len, v);
+                let columns = six(
+                    #[inline(always)]
+                    |x| {
+                        let column = six(
+                            #[inline(always)]
+                            |r| some(simd, &rows[r][x * channels + c..], len),
+                        );
+                        input_1d(simd, column)
+                    },
+                );
+                for r in 0..WINDOW {
+                    let row = input_1d(simd, columns.each_ref().map(|column| column[r]));
+                    for (s, v) in row.into_iter().enumerate() {
+                        put(simd, &mut out[(r * WINDOW + s) * stride + i * channels + c..], len, v);
                     }
                 }
                 c += len;
@@ -130,7 +131,7 @@ impl WithSimd for GradOutput<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let GradOutput { tiles, padded, channels, block, out, columns, stride } = self;
+        let GradOutput { tiles, padded, channels, block, out, columns: columns_len, stride } = self;
         let row_len = (tiles.columns * TILE + 2) * channels;
         let image_len = (tiles.rows * TILE + 2) * row_len;
         let lanes = S::F32_LANES;
@@ -138,21 +139,22 @@ impl WithSimd for GradOutput<'_> {
             let (image, ty, tx) = tiles.place(t);
             let corner = image * image_len + (ty * TILE + 1) * row_len + (tx * TILE + 1) * channels;
             let rows: [&[f32]; TILE] = std::array::from_fn(|r| &padded[corner + r * row_len..][..TILE * channels]);
-            for c in (0..columns).step_by(lanes) {
+            for c in (0..columns_len).step_by(lanes) {
                 let len = channels.saturating_sub(c).min(lanes);
-                let mut half = [[simd.splat_f32s(0.0); TILE]; WINDOW];
-                for x in 0..TILE {
-                    let column: [S::f32s; TILE] =
-                        std::array::from_fn(|r| some(simd, &rows[r][(x * channels + c).min(rows[r].len())..], len));
-                    let column = grad_output_1d(simd, column);
-                    for r in 0..WINDOW {
-                        half[r][x] = column[r];
-                    }
-                }
-                for (r, row) in half.into_iter().enumerate() {
-                    for (s, v) in grad_output_1d(simd, row).into_iter().enumerate() {
-                        let at = (r * WINDOW + s) * stride + i * columns + c;
-                        put(simd, &mut out[at..], lanes, v);
+                let columns = four(
+                    #[inline(always)]
+                    |x| {
+                        let column = four(
+                            #[inline(always)]
+                            |r| some(simd, &rows[r][(x * channels + c).min(rows[r].len())..], len),
+                        );
+                        grad_output_1d(simd, column)
+                    },
+                );
+                for r in 0..WINDOW {
+                    let row = grad_output_1d(simd, columns.each_ref().map(|column| column[r]));
+                    for (s, v) in row.into_iter().enumerate() {
+                        put(simd, &mut out[(r * WINDOW + s) * stride + i * columns_len + c..], lanes, v);
                     }
                 }
             }
@@ -181,7 +183,7 @@ impl WithSimd for Output<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Output { tiles, block, y, columns, stride, store } = self;
+        let Output { tiles, block, y, columns: columns_len, stride, store } = self;
         let Store { out, channels, bias, add, .. } = store;
         for (i, t) in block.enumerate() {
             let (image, ty, tx) = tiles.place(t);
@@ -191,18 +193,18 @@ impl WithSimd for Output<'_> {
             let mut c = 0;
             while c < channels {
                 let len = (channels - c).min(S::F32_LANES);
-                let mut half = [[simd.splat_f32s(0.0); WINDOW]; TILE];
-                for x in 0..WINDOW {
-                    let column: [S::f32s; WINDOW] = std::array::from_fn(|r| {
-                        let at = (r * WINDOW + x) * stride + i * columns + c;
-                        load(simd, &y[at..at + S::F32_LANES])
-                    });
-                    let column = output_1d(simd, column);
-                    for r in 0..TILE {
-                        half[r][x] = column[r];
-                    }
-                }
-                for (r, row) in half.into_iter().enumerate().take(height) {
+                let columns = six(
+                    #[inline(always)]
+                    |x| {
+                        let column = six(
+                            #[inline(always)]
+                            |r| load(simd, &y[(r * WINDOW + x) * stride + i * columns_len + c..][..S::F32_LANES]),
+                        );
+                        output_1d(simd, column)
+                    },
+                );
+                for r in 0..height {
+                    let row = columns.each_ref().map(|column| column[r]);
                     for (s, mut v) in output_1d(simd, row).into_iter().enumerate().take(width) {
                         let at = corner + (r * tiles.width + s) * channels + c;
                         if let Some(bias) = bias {
@@ -218,6 +220,18 @@ impl WithSimd for Output<'_> {
             }
         }
     }
+}
+
+/// `f` of 0 to 5. (Not a loop over an array of zeros, which costs a memset and, iterated by value, a memmove.)
+#[inline(always)]
+fn six<T>(f: impl Fn(usize) -> T) -> [T; 6] {
+    [f(0), f(1), f(2), f(3), f(4), f(5)]
+}
+
+/// `f` of 0 to 3.
+#[inline(always)]
+fn four<T>(f: impl Fn(usize) -> T) -> [T; 4] {
+    [f(0), f(1), f(2), f(3)]
 }
 
 /// The first `len` values, zeros behind them.
