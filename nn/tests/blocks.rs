@@ -1,8 +1,10 @@
-//! Residual units against `f64` and against the plain ops they stand for.
+//! Residual and depthwise units against `f64` and against the plain ops they stand for.
 
 use engine::gradcheck::sample;
 use engine::{Activation, Conv2d, Gradients, Lazy, Tensor};
-use nn::blocks::{BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck, ShortcutKind};
+use nn::blocks::{
+    BasicBlock, Bottleneck, InvertedResidual, PreActBasicBlock, PreActBottleneck, SeparableBlock, ShortcutKind,
+};
 use nn::gradcheck::check;
 use nn::{Builder, Context, Layer, Param, ParamKind, Visitor};
 use std::collections::BTreeMap;
@@ -30,15 +32,30 @@ fn whole_units_agree_with_f64() {
     for kind in [ShortcutKind::A, ShortcutKind::B] {
         for (c_out, stride) in [(4, 1), (8, 2)] {
             for unit in units(kind, c_out, stride) {
-                let input = Param::new(x(), ParamKind::Bias);
-                let mut params = Visitor::params(&*unit);
-                params.push(("x".into(), input.clone()));
-                for ctx in [Context::train(0, 1), Context::eval()] {
-                    let y = output(&*unit, &input.value(), &ctx);
-                    check(&y, &params, 16, |e| assert!(e.rel_error < 1e-3, "{kind:?}, {c_out}: {e:?}"));
-                }
+                agrees(&*unit, &format!("{kind:?}, {c_out}"));
             }
         }
+    }
+}
+
+#[test]
+fn depthwise_units_agree_with_f64() {
+    let b = &mut Builder::new(3);
+    for (c_out, stride) in [(4, 1), (8, 2)] {
+        agrees(&SeparableBlock::new(b, 4, c_out, stride), "separable");
+        agrees(&InvertedResidual::new(b, (4, c_out), 3, stride, 1), "not expanded");
+        agrees(&InvertedResidual::new(b, (4, c_out), 5, stride, 3), "expanded");
+    }
+}
+
+#[track_caller]
+fn agrees(unit: &dyn Layer, what: &str) {
+    let input = Param::new(x(), ParamKind::Bias);
+    let mut params = Visitor::params(unit);
+    params.push(("x".into(), input.clone()));
+    for ctx in [Context::train(0, 1), Context::eval()] {
+        let y = output(unit, &input.value(), &ctx);
+        check(&y, &params, 16, |e| assert!(e.rel_error < 1e-3, "{what}: {e:?}"));
     }
 }
 
@@ -56,8 +73,8 @@ impl Plain {
 
     fn conv(&self, name: &str, x: &Tensor, stride: usize) -> Tensor {
         let weight = self.value(&format!("{name}.weight"));
-        let padding = weight.shape()[0] / 2;
-        x.conv2d(&weight, None, Conv2d { stride, padding, ..Conv2d::default() })
+        let (padding, groups) = (weight.shape()[0] / 2, x.shape()[3] / weight.shape()[2]);
+        x.conv2d(&weight, None, Conv2d { stride, padding, groups, ..Conv2d::default() })
     }
 
     fn bn(&self, name: &str, x: &Tensor) -> Tensor {
@@ -149,6 +166,25 @@ fn a_pre_activation_bottleneck_is_its_equation() {
         let y = p.bn("bn2", &p.conv("conv1", &a, 1)).relu();
         let y = p.bn("bn3", &p.conv("conv2", &y, 1)).relu();
         p.conv("conv3", &y, 1).add(x)
+    });
+}
+
+#[test]
+fn a_separable_block_is_its_equation() {
+    let unit = SeparableBlock::new(&mut Builder::new(1), 4, 8, 2);
+    same(&unit, |p, x| {
+        let y = p.bn("bn1", &p.conv("conv1", x, 2)).relu();
+        p.bn("bn2", &p.conv("conv2", &y, 1)).relu()
+    });
+}
+
+#[test]
+fn an_inverted_residual_is_its_equation() {
+    let unit = InvertedResidual::new(&mut Builder::new(1), (4, 4), 3, 1, 6);
+    same(&unit, |p, x| {
+        let y = p.bn("bn1", &p.conv("conv1", x, 1)).relu6();
+        let y = p.bn("bn2", &p.conv("conv2", &y, 1)).relu6();
+        p.bn("bn3", &p.conv("conv3", &y, 1)).add(x)
     });
 }
 

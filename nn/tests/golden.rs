@@ -23,6 +23,7 @@ fn unit(stream: u64, index: usize) -> f64 {
 fn value(name: &str, shape: &[usize], u: f64) -> f32 {
     let value = match *shape {
         _ if name.ends_with("running_var") => 0.5 + u,
+        [_, 1, k_h, k_w] => (2.0 * u - 1.0) * (6.0 / (k_h * k_w) as f64).sqrt(), // depthwise
         [c_out, _, k_h, k_w] => (2.0 * u - 1.0) * (6.0 / (c_out * k_h * k_w) as f64).sqrt(),
         [_, inputs] => (2.0 * u - 1.0) / (inputs as f64).sqrt(),
         _ if name.ends_with("weight") => 0.75 + 0.5 * u,
@@ -139,4 +140,19 @@ fn preact_resnet29_with_bottlenecks_equals_pytorch() {
 #[test]
 fn vgg16_equals_pytorch() {
     agrees("vgg16-bn");
+}
+
+#[test]
+fn wrn16_4_equals_pytorch() {
+    agrees("wrn16-4");
+}
+
+#[test]
+fn mobilenetv1_equals_pytorch() {
+    agrees("mobilenetv1");
+}
+
+#[test]
+fn mobilenetv2_equals_pytorch() {
+    agrees("mobilenetv2");
 }

@@ -13,6 +13,15 @@ pub fn relu(x: Lazy) -> Lazy {
     }
 }
 
+/// `y = min(max(x, 0), 6)`, left for the reader of `y` to apply.
+///
+/// # Shapes
+/// - `x`: any maps; returns the same
+pub fn relu6(x: Lazy) -> Lazy {
+    // What is already at least 0 is only cut at 6.
+    Lazy { activation: Activation::Relu6, ..x }
+}
+
 /// [`relu`] as a layer.
 pub struct Relu;
 

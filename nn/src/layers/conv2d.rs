@@ -129,4 +129,11 @@ impl Builder {
         let config = Conv2dConfig { kernel_size, stride, padding: kernel_size / 2, ..Conv2dConfig::default() };
         Conv2d::new(self, c_in, c_out, config)
     }
+
+    /// The same with each channel on its own.
+    pub fn depthwise_conv(&mut self, channels: usize, kernel_size: usize, stride: usize) -> Conv2d {
+        let padding = kernel_size / 2;
+        let config = Conv2dConfig { kernel_size, stride, padding, groups: channels, ..Conv2dConfig::default() };
+        Conv2d::new(self, channels, channels, config)
+    }
 }

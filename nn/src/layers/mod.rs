@@ -8,7 +8,7 @@ mod linear;
 mod pool;
 mod sequential;
 
-pub use activation::{Relu, relu};
+pub use activation::{Relu, relu, relu6};
 pub use batch_norm2d::{BatchNorm2d, BatchNorm2dConfig};
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;

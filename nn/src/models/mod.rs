@@ -1,9 +1,12 @@
 //! The zoo: networks by name.
 
+mod mobilenet;
 mod preact_resnet;
 mod resnet;
 mod vgg;
+mod wide_resnet;
 
+pub use mobilenet::{MobileNetV1, MobileNetV2};
 pub use preact_resnet::PreActResNet;
 pub use resnet::{ResNet, Unit};
 pub use vgg::Vgg;
@@ -37,7 +40,8 @@ struct Family {
     build: fn(&str, usize, &mut Builder) -> Option<Built>,
 }
 
-const FAMILIES: &[Family] = &[resnet::FAMILY, preact_resnet::FAMILY, vgg::FAMILY];
+const FAMILIES: &[Family] =
+    &[resnet::FAMILY, preact_resnet::FAMILY, wide_resnet::FAMILY, vgg::FAMILY, mobilenet::FAMILY];
 
 /// The listed models, all of which can be built; residual networks exist in any fitting depth besides.
 pub fn zoo() -> Vec<ModelInfo> {
@@ -96,23 +100,24 @@ impl Depth<'_> {
 
 /// Units per stage of a residual network whose units are two convolutions deep.
 fn basic_depth(name: &str, layers: usize) -> Result<usize, Error> {
-    units(name, layers, 6)
+    units(name, layers, 6, 2)
 }
 
 /// Units per stage of a residual network whose units are three convolutions deep.
 fn bottleneck_depth(name: &str, layers: usize) -> Result<usize, Error> {
-    units(name, layers, 9)
+    units(name, layers, 9, 2)
 }
 
-fn units(name: &str, layers: usize, per_n: usize) -> Result<usize, Error> {
+/// The `n` of a depth of `per_n * n + ends` layers.
+fn units(name: &str, layers: usize, per_n: usize, ends: usize) -> Result<usize, Error> {
     const DEEPEST: usize = 10_000;
-    let n = layers.saturating_sub(2) / per_n;
-    if n > 0 && n * per_n + 2 == layers && layers <= DEEPEST {
+    let n = layers.saturating_sub(ends) / per_n;
+    if n > 0 && n * per_n + ends == layers && layers <= DEEPEST {
         return Ok(n);
     }
-    let below = n.clamp(1, (DEEPEST - 2) / per_n - 1) * per_n + 2;
+    let below = n.clamp(1, (DEEPEST - ends) / per_n - 1) * per_n + ends;
     let reason =
-        format!("the depth must be {per_n}n + 2, at most {DEEPEST}; near it are {below} and {}", below + per_n);
+        format!("the depth must be {per_n}n + {ends}, at most {DEEPEST}; near it are {below} and {}", below + per_n);
     Err(Error::ImpossibleModel { name: name.into(), reason })
 }
 

@@ -41,7 +41,7 @@ fn listed() -> Vec<ModelInfo> {
 fn build(name: &str, classes: usize, b: &mut Builder) -> Option<Built> {
     let depth = Depth::parse(name, "preact-resnet")?;
     let basic = |b: &mut Builder, kind| {
-        basic_depth(name, depth.layers).map(|n| PreActResNet::boxed(PreActResNet::basic(b, n, kind, classes)))
+        basic_depth(name, depth.layers).map(|n| PreActResNet::boxed(PreActResNet::basic(b, n, 16, kind, classes)))
     };
     Some(match (depth.suffix, depth.layers) {
         ("-bottleneck", layers) | ("", layers @ (164 | 1001)) => {
@@ -65,12 +65,13 @@ pub struct PreActResNet {
 }
 
 impl PreActResNet {
-    /// `n` basic units per stage of 16, 32, 64 channels.
-    pub fn basic(b: &mut Builder, n: usize, kind: ShortcutKind, classes: usize) -> PreActResNet {
+    /// `n` basic units per stage of `width`, `2*width`, `4*width` channels: 16, or more for a wide residual network.
+    pub fn basic(b: &mut Builder, n: usize, width: usize, kind: ShortcutKind, classes: usize) -> PreActResNet {
         let conv1 = b.conv(3, 16, 3, 1);
-        let stages =
-            residual_stages(n, [16, 32, 64], |c_in, c_out, stride| PreActBasicBlock::new(b, c_in, c_out, stride, kind));
-        PreActResNet { conv1, stages, bn: b.batch_norm(64), linear: b.linear(64, classes) }
+        let stages = residual_stages(n, [width, 2 * width, 4 * width], |c_in, c_out, stride| {
+            PreActBasicBlock::new(b, c_in, c_out, stride, kind)
+        });
+        PreActResNet { conv1, stages, bn: b.batch_norm(4 * width), linear: b.linear(4 * width, classes) }
     }
 
     /// `n` bottleneck units per stage of 64, 128, 256 channels.
@@ -82,7 +83,7 @@ impl PreActResNet {
         PreActResNet { conv1, stages, bn: b.batch_norm(256), linear: b.linear(256, classes) }
     }
 
-    fn boxed(self) -> Box<dyn Network> {
+    pub(super) fn boxed(self) -> Box<dyn Network> {
         Box::new(self)
     }
 }

@@ -58,10 +58,28 @@ fn vgg_has_exactly_the_parameters_of_the_reference() {
     }
 }
 
+/// WRN-28-10 as the paper's 36.5 M, WRN-16-4 by PyTorch.
+#[test]
+fn wide_resnets_and_mobilenets_have_exactly_the_parameters_of_the_reference() {
+    parameters(&[
+        ("wrn16-4", 2_748_890, 2_772_020),
+        ("wrn28-10", 36_479_194, 36_536_884),
+        ("mobilenetv1", 3_217_226, 3_309_476),
+        ("mobilenetv2", 2_236_682, 2_351_972),
+    ]);
+    assert_eq!(outline("wrn22-1", 10).num_params(), outline("preact-resnet20", 10).num_params());
+}
+
 /// Exact numbers by forward hooks on the PyTorch networks that ours are timed against; the rest rounded, from the paper's tables.
 #[test]
 fn macs_are_those_of_convolutions_and_linear_layers() {
-    for (name, macs) in [("resnet20", 40_551_040), ("preact-resnet110", 253_149_824), ("vgg16-bn", 313_201_664)] {
+    for (name, macs) in [
+        ("resnet20", 40_551_040),
+        ("preact-resnet110", 253_149_824),
+        ("vgg16-bn", 313_201_664),
+        ("wrn16-4", 392_612_352),
+        ("mobilenetv2", 87_976_448),
+    ] {
         assert_eq!(outline(name, 10).macs(), macs, "{name}");
     }
     for (depth, millions) in [(32, 68.86), (44, 97.17), (56, 125.49), (110, 252.89), (1202, 2829.2)] {
@@ -102,5 +120,10 @@ fn wrong_names_get_a_way_out() {
     assert!(message("resnet99998").contains("at most 10000"));
     assert!(message("resnet99999999999999999999").contains("did you mean"));
     assert!(message("vgg12-bn").contains("11, 13, 16 or 19"));
+    assert_eq!(message("wrn17-4"), "`wrn17-4`: the depth must be 6n + 4, at most 10000; near it are 16 and 22");
+    assert_eq!(message("wrn16-0"), "`wrn16-0`: the widening factor must be 1 to 70 at this depth");
+    assert!(message("wrn28-99999999999").contains("1 to 50"));
+    assert!(message("wrn16").contains("`wrn16-4`"));
+    assert!(message("mobilenet-v2").contains("`mobilenetv2`"));
     assert!(Model::outline("resnet20", 1).is_err());
 }

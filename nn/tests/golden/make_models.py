@@ -1,6 +1,8 @@
 """Logits and training losses of PyTorch, for nn/tests/golden.rs.
 
-    python nn/tests/golden/make_models.py       # writes models.json beside this file (PyTorch 2.15, CPU, f32)
+    python nn/tests/golden/make_models.py [NAME...]     # PyTorch 2.15, CPU, f32
+
+Writes models.json beside this file, a network a line: those that are named, or all; the others' lines are kept.
 
 Weights, images and labels are not stored: both sides compute them from an integer hash (`unit` here, `unit` in golden.rs).
 Each network is evaluated once with its formula statistics, then trained: SGD, Nesterov momentum 0.9, weight decay 5e-4 on
@@ -145,9 +147,70 @@ class Vgg(nn.Module):
         return self.classifier(self.features(x).flatten(1))
 
 
+def depthwise(c, s):
+    return nn.Conv2d(c, c, 3, s, 1, groups=c, bias=False)
+
+
+class Separable(nn.Module):
+    def __init__(self, i, o, s):
+        super().__init__()
+        self.conv1, self.bn1 = depthwise(i, s), nn.BatchNorm2d(i)
+        self.conv2, self.bn2 = conv(i, o, 1), nn.BatchNorm2d(o)
+
+    def forward(self, x):
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+class MobileNetV1(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 32), nn.BatchNorm2d(32)
+        layers, i = [], 32
+        for o, s in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]:
+            layers.append(Separable(i, o, s))
+            i = o
+        self.layers, self.linear = nn.Sequential(*layers), nn.Linear(1024, 10)
+
+    def forward(self, x):
+        return self.linear(self.layers(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
+
+
+class Inverted(nn.Module):
+    def __init__(self, i, o, s, t):
+        super().__init__()
+        if t != 1:
+            self.conv1, self.bn1 = conv(i, t * i, 1), nn.BatchNorm2d(t * i)
+        self.conv2, self.bn2 = depthwise(t * i, s), nn.BatchNorm2d(t * i)
+        self.conv3, self.bn3 = conv(t * i, o, 1), nn.BatchNorm2d(o)
+        self.residual = s == 1 and i == o
+
+    def forward(self, x):
+        y = F.relu6(self.bn1(self.conv1(x))) if hasattr(self, "conv1") else x
+        y = self.bn3(self.conv3(F.relu6(self.bn2(self.conv2(y)))))
+        return x + y if self.residual else y
+
+
+class MobileNetV2(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 32), nn.BatchNorm2d(32)
+        layers, i = [], 32
+        for t, o, n, s in [(1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]:
+            for b in range(n):
+                layers.append(Inverted(i, o, 1 if b else s, t))
+                i = o
+        self.layers = nn.Sequential(*layers)
+        self.conv2, self.bn2, self.linear = conv(i, 1280, 1), nn.BatchNorm2d(1280), nn.Linear(1280, 10)
+
+    def forward(self, x):
+        x = self.layers(F.relu6(self.bn1(self.conv1(x))))
+        return self.linear(F.relu6(self.bn2(self.conv2(x))).mean((2, 3)))
+
+
 SMALL, WIDE = (16, 32, 64), (64, 128, 256)
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 TEN, TWO = [(0.0005, 10), (0.05, 2)], [(0.002, 2)]
+GENTLE = [(2e-5, 2)]  # MobileNets are the most chaotic: at 0.0002 PyTorch agrees with itself to no more than 2e-4 after one step
 # name: network, batch, runs (lr, steps) from the same start
 CASES = {
     "resnet20": (lambda: ResNet(3, SMALL, lambda *a: Basic(*a, "A")), 32, TEN),
@@ -157,6 +220,9 @@ CASES = {
     "preact-resnet20-a": (lambda: PreActResNet(3, SMALL, lambda *a: PreAct(*a, "A")), 8, TWO),
     "preact-resnet29-bottleneck": (lambda: PreActResNet(3, WIDE, PreActBottle), 8, TWO),
     "vgg16-bn": (lambda: Vgg(VGG16), 4, TWO),
+    "wrn16-4": (lambda: PreActResNet(2, WIDE, lambda *a: PreAct(*a, "B")), 4, TWO),
+    "mobilenetv1": (MobileNetV1, 16, GENTLE),
+    "mobilenetv2": (MobileNetV2, 16, GENTLE),
 }
 IMAGES, LABELS, PATTERNS = 1_000_000, 2_000_000, 3_000_000
 
@@ -172,6 +238,8 @@ def unit(stream, n):
 def value(name, shape, u):
     if name.endswith("running_var"):
         return 0.5 + u
+    if len(shape) == 4 and shape[1] == 1:  # depthwise
+        return (2 * u - 1) * math.sqrt(6 / (shape[2] * shape[3]))
     if len(shape) == 4:
         return (2 * u - 1) * math.sqrt(6 / (shape[0] * shape[2] * shape[3]))
     if len(shape) == 2:
@@ -239,15 +307,18 @@ def apart(a, b):
 
 
 if __name__ == "__main__":
-    fixtures = {name: case(*c) for name, c in CASES.items()}
+    named = [a for a in sys.argv[1:] if a != "--check"] or list(CASES)
+    made = {name: case(*CASES[name]) for name in named}
     if "--check" in sys.argv:
-        for name, c in CASES.items():
-            a, b = fixtures[name], case(*c, torch.channels_last)
+        for name in named:
+            a, b = made[name], case(*CASES[name], torch.channels_last)
             print(name, "logits", apart(a["logits"], b["logits"]))
             for r, s in zip(a["runs"], b["runs"]):
                 print("  lr", r["lr"], "losses", apart(r["losses"], s["losses"]), "logits after", apart(r["after"], s["after"]))
-    here = os.path.dirname(os.path.abspath(__file__))
-    short = json.loads(json.dumps(fixtures), parse_float=lambda v: float(f"{float(v):.9g}"))
-    with open(os.path.join(here, "models.json"), "w") as f:
-        json.dump(short, f, separators=(",", ":"))
-        f.write("\n")
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models.json")
+    short = json.loads(json.dumps(made), parse_float=lambda v: float(f"{float(v):.9g}"))
+    if len(named) < len(CASES):
+        short = {**json.load(open(path)), **short}
+    lines = (f"{json.dumps(name)}:{json.dumps(short[name], separators=(',', ':'))}" for name in CASES if name in short)
+    with open(path, "w") as f:
+        f.write("{\n" + ",\n".join(lines) + "\n}\n")
