@@ -19,6 +19,9 @@ pub enum Error {
         /// What sizes there are.
         reason: String,
     },
+    /// A wiring that cannot be built.
+    #[error("{0}")]
+    Wiring(String),
     /// Tensors that are not those of the network or optimiser. Nothing was changed.
     #[error("{0}")]
     State(String),

@@ -20,6 +20,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod aggregation;
 pub mod blocks;
 mod context;
 mod error;

@@ -128,7 +128,7 @@ impl Running {
     /// # Panics
     /// If the groups do not add up to `C`, or `rows < 2`.
     #[track_caller]
-    pub fn track(&self, moments: &[Tensor], rows: usize, momentum: f32) {
+    pub fn track(&self, moments: &[&Tensor], rows: usize, momentum: f32) {
         assert!(rows > 1, "batch_norm2d: one value per channel has no variance; train on more images or larger maps");
         let unbiased = rows as f32 / (rows - 1) as f32;
         let mut own = self.lock();
@@ -182,7 +182,7 @@ mod tests {
     fn running_statistics_follow_pytorch() {
         // torch.nn.BatchNorm1d(1) after one batch [0, 2]: mean 0.1, variance 0.9 + 0.1*2.
         let running = Running::new(1);
-        running.track(&[Tensor::from_slice([2, 1], &[1.0, 1.0])], 2, 0.1);
+        running.track(&[&Tensor::from_slice([2, 1], &[1.0, 1.0])], 2, 0.1);
         assert!((running.get().data()[0] - 0.1).abs() < 1e-7);
         assert!((running.get().data()[1] - 1.1).abs() < 1e-6);
     }

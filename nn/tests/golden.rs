@@ -156,3 +156,18 @@ fn mobilenetv1_equals_pytorch() {
 fn mobilenetv2_equals_pytorch() {
     agrees("mobilenetv2");
 }
+
+#[test]
+fn densenet40_equals_pytorch() {
+    agrees("densenet40-12");
+}
+
+#[test]
+fn densenet_bc100_equals_pytorch() {
+    agrees("densenet-bc100-12");
+}
+
+#[test]
+fn sparsenet40_equals_pytorch() {
+    agrees("sparsenet40-12");
+}

@@ -1,3 +1,4 @@
+use crate::aggregation::Map;
 use crate::context::Context;
 use crate::init::{Builder, Init};
 use crate::module::{Layer, Module, Visitor};
@@ -62,15 +63,23 @@ impl BatchNorm2d {
         let x = x.into();
         let raw = x.affine.is_none() && matches!(x.activation, Activation::Identity);
         let maps = if raw { x.maps } else { vec![x.materialise()] };
-        let moments: Vec<Tensor> = if ctx.train {
-            let moments: Vec<Tensor> = maps.iter().map(Tensor::moments).collect();
-            self.running.track(&moments, maps[0].shape().rows(), self.config.momentum);
+        self.forward_maps(&maps.into_iter().map(Map::from).collect::<Vec<_>>(), ctx)
+    }
+
+    /// The same for maps that other batch norms read, too: their moments are shared, and so is what corrects their gradients.
+    #[track_caller]
+    pub fn forward_maps(&self, x: &[Map], ctx: &Context) -> Lazy {
+        let running;
+        let moments: Vec<&Tensor> = if ctx.train {
+            let moments: Vec<&Tensor> = x.iter().map(Map::moments).collect();
+            self.running.track(&moments, x[0].value.shape().rows(), self.config.momentum);
             moments
         } else {
-            vec![self.running.get()]
+            running = self.running.get();
+            vec![&running]
         };
-        let moments: Vec<&Tensor> = moments.iter().collect();
         let affine = fold_batch_norm(&moments, &self.weight.value(), &self.bias.value(), self.config.eps);
+        let maps = x.iter().map(|map| map.value.clone()).collect();
         Lazy { maps, affine: Some(affine), activation: Activation::Identity }
     }
 }

@@ -1,14 +1,23 @@
 //! The zoo: networks by name.
 
+mod aggregated;
+mod densenet;
+mod mixnet;
 mod mobilenet;
 mod preact_resnet;
 mod resnet;
+mod sparse_sum;
+mod sparsenet;
+mod spec;
 mod vgg;
 mod wide_resnet;
+mod wired;
 
+pub use aggregated::{Aggregated, Aggregation};
 pub use mobilenet::{MobileNetV1, MobileNetV2};
 pub use preact_resnet::PreActResNet;
 pub use resnet::{ResNet, Unit};
+pub use sparse_sum::SparseSum;
 pub use vgg::Vgg;
 
 use crate::error::Error;
@@ -40,10 +49,19 @@ struct Family {
     build: fn(&str, usize, &mut Builder) -> Option<Built>,
 }
 
-const FAMILIES: &[Family] =
-    &[resnet::FAMILY, preact_resnet::FAMILY, wide_resnet::FAMILY, vgg::FAMILY, mobilenet::FAMILY];
+const FAMILIES: &[Family] = &[
+    resnet::FAMILY,
+    preact_resnet::FAMILY,
+    wide_resnet::FAMILY,
+    densenet::FAMILY,
+    sparsenet::FAMILY,
+    mixnet::FAMILY,
+    wired::FAMILY,
+    vgg::FAMILY,
+    mobilenet::FAMILY,
+];
 
-/// The listed models, all of which can be built; residual networks exist in any fitting depth besides.
+/// The listed models, all of which can be built; most families exist in any fitting depth besides.
 pub fn zoo() -> Vec<ModelInfo> {
     FAMILIES.iter().flat_map(|family| (family.listed)()).collect()
 }

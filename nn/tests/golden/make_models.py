@@ -7,7 +7,7 @@ Writes models.json beside this file, a network a line: those that are named, or 
 Weights, images and labels are not stored: both sides compute them from an integer hash (`unit` here, `unit` in golden.rs).
 Each network is evaluated once with its formula statistics, then trained: SGD, Nesterov momentum 0.9, weight decay 5e-4 on
 everything, a new batch each step. Parameter names are those of the reference implementations (akamaster/pytorch_resnet_cifar10,
-kuangliu/pytorch-cifar).
+kuangliu/pytorch-cifar, andreasveit/densenet-pytorch).
 
 Why such small learning rates: training is chaotic. A value within rounding of a ReLU's kink falls on one side here and on the
 other there, and the difference grows by half an order of magnitude a step. At lr 0.05, PyTorch's own losses in NCHW and in
@@ -207,6 +207,72 @@ class MobileNetV2(nn.Module):
         return self.linear(F.relu6(self.bn2(self.conv2(x))).mean((2, 3)))
 
 
+class Dense(nn.Module):
+    def __init__(self, i, k, bottleneck):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(i)
+        if bottleneck:
+            self.conv1, self.bn2, self.conv2 = conv(i, 4 * k, 1), nn.BatchNorm2d(4 * k), conv(4 * k, k)
+        else:
+            self.conv1 = conv(i, k)
+
+    def forward(self, x):
+        y = self.conv1(F.relu(self.bn1(x)))
+        return self.conv2(F.relu(self.bn2(y))) if hasattr(self, "conv2") else y
+
+
+class DenseBlock(nn.Module):
+    """sources(i): which earlier outputs layer i reads, in the order of the concatenation."""
+    def __init__(self, i, k, n, bottleneck, sources):
+        super().__init__()
+        widths, self.sources = [i] + [k] * n, sources
+        read = lambda j: sum(widths[s] for s in sources(j))
+        self.layer = nn.Sequential(*(Dense(read(j), k, bottleneck) for j in range(1, n + 1)))
+        self.out = read(n + 1)
+
+    def forward(self, x):
+        xs = [x]
+        for j, layer in enumerate(self.layer, 1):
+            xs.append(layer(torch.cat([xs[s] for s in self.sources(j)], 1)))
+        return torch.cat([xs[s] for s in self.sources(len(xs))], 1)
+
+
+class Trans(nn.Module):
+    def __init__(self, i, o):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(i), conv(i, o, 1)
+
+    def forward(self, x):
+        return F.avg_pool2d(self.conv1(F.relu(self.bn1(x))), 2)
+
+
+class DenseNet(nn.Module):
+    """DenseNet and SparseNet, named as andreasveit/densenet-pytorch names them; the same networks as peers/torch_models.py."""
+    def __init__(self, n, stem, k, bottleneck, sources):
+        super().__init__()
+        self.conv1 = conv(3, stem)
+        self.block1 = DenseBlock(stem, k, n, bottleneck, sources)
+        out = lambda block: block.out // 2 if bottleneck else block.out
+        self.trans1 = Trans(self.block1.out, out(self.block1))
+        self.block2 = DenseBlock(out(self.block1), k, n, bottleneck, sources)
+        self.trans2 = Trans(self.block2.out, out(self.block2))
+        self.block3 = DenseBlock(out(self.block2), k, n, bottleneck, sources)
+        self.bn1, self.fc = nn.BatchNorm2d(self.block3.out), nn.Linear(self.block3.out, 10)
+
+    def forward(self, x):
+        x = self.trans1(self.block1(self.conv1(x)))
+        x = self.block3(self.trans2(self.block2(x)))
+        return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
+
+
+def every(i):
+    return list(range(i))
+
+
+def powers(i):
+    return [i - 2**m for m in range(i.bit_length())]
+
+
 SMALL, WIDE = (16, 32, 64), (64, 128, 256)
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 TEN, TWO = [(0.0005, 10), (0.05, 2)], [(0.002, 2)]
@@ -223,6 +289,9 @@ CASES = {
     "wrn16-4": (lambda: PreActResNet(2, WIDE, lambda *a: PreAct(*a, "B")), 4, TWO),
     "mobilenetv1": (MobileNetV1, 16, GENTLE),
     "mobilenetv2": (MobileNetV2, 16, GENTLE),
+    "densenet40-12": (lambda: DenseNet(12, 16, 12, False, every), 4, TWO),
+    "densenet-bc100-12": (lambda: DenseNet(16, 24, 12, True, every), 2, TWO),
+    "sparsenet40-12": (lambda: DenseNet(12, 24, 12, False, powers), 4, TWO),
 }
 IMAGES, LABELS, PATTERNS = 1_000_000, 2_000_000, 3_000_000
 
