@@ -276,7 +276,9 @@ def powers(i):
 SMALL, WIDE = (16, 32, 64), (64, 128, 256)
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 TEN, TWO = [(0.0005, 10), (0.05, 2)], [(0.002, 2)]
-GENTLE = [(2e-5, 2)]  # MobileNets are the most chaotic: at 0.0002 PyTorch agrees with itself to no more than 2e-4 after one step
+# Where a ReLU or a maximum is within rounding of a tie, two correct programs part; deep or depthwise networks amplify it. MobileNets at
+# 0.0002: PyTorch agrees with itself to no more than 2e-4 after one step. VGG-16 at 0.002, batch 4: Winograd and direct differ by 4e-4.
+GENTLE = [(2e-5, 2)]
 # name: network, batch, runs (lr, steps) from the same start
 CASES = {
     "resnet20": (lambda: ResNet(3, SMALL, lambda *a: Basic(*a, "A")), 32, TEN),
@@ -285,7 +287,7 @@ CASES = {
     "preact-resnet20": (lambda: PreActResNet(3, SMALL, lambda *a: PreAct(*a, "B")), 32, TEN),
     "preact-resnet20-a": (lambda: PreActResNet(3, SMALL, lambda *a: PreAct(*a, "A")), 8, TWO),
     "preact-resnet29-bottleneck": (lambda: PreActResNet(3, WIDE, PreActBottle), 8, TWO),
-    "vgg16-bn": (lambda: Vgg(VGG16), 4, TWO),
+    "vgg16-bn": (lambda: Vgg(VGG16), 4, GENTLE),
     "wrn16-4": (lambda: PreActResNet(2, WIDE, lambda *a: PreAct(*a, "B")), 4, TWO),
     "mobilenetv1": (MobileNetV1, 16, GENTLE),
     "mobilenetv2": (MobileNetV2, 16, GENTLE),

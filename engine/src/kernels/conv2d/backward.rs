@@ -1,7 +1,7 @@
 //! grad_input, grad_weight and the sums that go with them, in one pass over the images; see the [module's page](super).
 
 use super::forward::{images_per_task, load_image};
-use super::load::{GradTerms, Maps, grad_row, zero_border};
+use super::load::{Activation, GradTerms, Maps, grad_row, zero_border};
 use super::plan::Plan;
 use super::tile::{Store, pack_panels, run_panels, spread};
 use super::winograd::transform::{finish_grad_weight, pack_weights};
@@ -106,8 +106,19 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     } else {
         (0..chunks).map(|_| Default::default()).collect()
     };
-    let shared =
-        Shared { pass, x_plan: &x_plan, dy_plan: &dy_plan, tiles, weights: &weights, width, images, needs_input };
+    let is_plain =
+        pass.input.maps.len() == 1 && pass.input.affine.is_none() && pass.input.activation == Activation::Identity;
+    let shared = Shared {
+        pass,
+        x_plan: &x_plan,
+        dy_plan: &dy_plan,
+        tiles,
+        weights: &weights,
+        width,
+        images,
+        needs_input,
+        is_plain,
+    };
     let sums: Vec<Sums> = map_chunks
         .par_iter_mut()
         .zip(partial_slices.par_iter_mut())
@@ -200,6 +211,8 @@ pub(super) struct Shared<'a> {
     pub(super) width: usize,
     images: usize,
     needs_input: bool,
+    /// One map, read as it is.
+    is_plain: bool,
 }
 
 /// Sums of one chunk.
@@ -266,7 +279,7 @@ impl Shared<'_> {
             if needs_padded { images * dy_plan.scratch_len() } else { 0 },
             if needs_panels { images * pixels * dy_panels * self.width } else { 0 },
             if pass.needs_weight { images * x_plan.scratch_len() } else { 0 },
-            if self.needs_input { images * size.h * size.w * size.c_in } else { 0 },
+            if self.needs_input && !self.is_plain { images * size.h * size.w * size.c_in } else { 0 },
         ];
         let mut memory = Scratch::new(lengths);
         let [dy, padded, panels, x, grad_input] = memory.split(lengths);
@@ -315,28 +328,33 @@ impl Shared<'_> {
                 self.grad_weight(simd, images, x, panels, partial);
             }
         }
-        if self.needs_input {
-            self.grad_input(simd, images, padded, grad_input);
+        if self.is_plain {
+            // Nothing stands between the convolution and its one map: straight into the map's gradient.
+            if let Some(Some((grad, write))) = grad_maps.first_mut() {
+                let per_map = size.h * size.w * size.c_in;
+                let out = &mut grad[*done * per_map..][..images * per_map];
+                self.grad_input(simd, images, padded, out, *write == Write::Add);
+            }
+        } else if self.needs_input {
+            self.grad_input(simd, images, padded, grad_input, false);
             let mut start = 0;
             for (&(map, c), grad) in pass.input.maps.iter().zip(grad_maps) {
-                let Some((grad, write)) = grad else {
-                    start += c;
-                    continue;
-                };
+                let channels = start..start + c;
+                start += c;
+                let Some((grad, write)) = grad else { continue };
                 let per_map = size.h * size.w * c;
                 let at = *done * per_map;
                 let finish = mask::Finish {
                     grad_input,
                     channels: size.c_in,
-                    start,
+                    start: channels.start,
                     map: &map[range.start * per_map..][..images * per_map],
-                    affine: pass.input.affine.map(|(a, b)| (&a[start..start + c], &b[start..start + c])),
+                    affine: pass.input.affine.map(|(a, b)| (&a[channels.clone()], &b[channels.clone()])),
                     activation: pass.input.activation,
                     out: &mut grad[at..at + images * per_map],
                     write: *write,
                 };
-                finish.run(simd, &mut sums.scale[start..start + c], &mut sums.shift[start..start + c]);
-                start += c;
+                finish.run(simd, &mut sums.scale[channels.clone()], &mut sums.shift[channels]);
             }
         }
         *done += images;
@@ -344,11 +362,11 @@ impl Shared<'_> {
 
     /// `grad_input` of all channels, as the convolution sees its input.
     #[inline(always)]
-    fn grad_input<S: Simd>(&self, simd: S, images: usize, padded: &[f32], grad_input: &mut [f32]) {
+    fn grad_input<S: Simd>(&self, simd: S, images: usize, padded: &[f32], out: &mut [f32], accumulate: bool) {
         let Shared { pass, dy_plan: plan, width, .. } = *self;
         let size = &pass.size;
         let (rows, columns) = (size.c_out / size.groups, size.c_in / size.groups);
-        let mut store = Store { out: grad_input, channels: size.c_in, start: 0, len: 0, bias: None, add: None };
+        let mut store = Store { out, channels: size.c_in, start: 0, len: 0, bias: None, add: None, accumulate };
         if let Some(tiles) = &self.tiles {
             return winograd::convolve(simd, tiles, images, padded, size.c_out, self.weights[0].data(), store);
         }

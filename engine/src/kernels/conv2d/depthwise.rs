@@ -32,10 +32,12 @@ pub fn run<S: Simd>(
                 let x = load(simd, &scratch[base + at + c..][..lanes]);
                 acc = simd.mul_add_f32s(x, load(simd, &w[c..c + lanes]), acc);
             }
-            S::as_mut_simd_f32s(&mut out[c..c + lanes]).0[0] = acc;
+            let out = &mut S::as_mut_simd_f32s(&mut out[c..c + lanes]).0[0];
+            *out = if store.accumulate { simd.add_f32s(*out, acc) } else { acc };
         }
         for c in whole..channels {
-            out[c] = taps.iter().fold(0.0, |acc: f32, &(at, w)| scratch[base + at + c].mul_add(w[c], acc));
+            let sum = taps.iter().fold(0.0, |acc: f32, &(at, w)| scratch[base + at + c].mul_add(w[c], acc));
+            out[c] = if store.accumulate { out[c] + sum } else { sum };
         }
         if let Some(bias) = store.bias {
             out.iter_mut().zip(bias).for_each(|(o, b)| *o += b);

@@ -116,7 +116,8 @@ impl WithSimd for Task<'_> {
         for (i, scratch) in scratch.chunks_exact_mut(len).enumerate() {
             load_image(simd, &pass.input, plan, first + i, scratch);
         }
-        let mut store = Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add };
+        let mut store =
+            Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add, accumulate: false };
         match method {
             Method::Winograd(tiles, weights) => {
                 winograd::convolve(simd, tiles, images, scratch, size.c_in, weights.data(), store);

@@ -46,37 +46,33 @@ impl Shared<'_> {
         let mut memory = Scratch::new(row_len);
         let [row] = memory.split(row_len);
         row.fill(0.0);
-        {
-            for y in 0..range.len() * plan.padded_rows {
-                let (image, y_in) = (y / plan.padded_rows, (y % plan.padded_rows).wrapping_sub(plan.top));
-                let inside = y_in < plan.rows;
-                if inside {
-                    let out = &mut row[plan.left * size.c_in..][..plan.columns * size.c_in];
-                    let first = ((range.start + image) * plan.rows + y_in) * plan.columns;
-                    maps_row(simd, &pass.input, size.c_in, first, out);
-                }
-                for group in 0..size.groups {
-                    let mut c = 0;
-                    while c < per_group {
-                        let mr = MR.min(per_group - c);
-                        let channel = group * per_group + c;
-                        // A panel of `mr` channels starts after all earlier channels of every pixel.
-                        let at = channel * pixels + y * plan.padded_columns * mr;
-                        let out = &mut x[at..at + plan.padded_columns * mr];
-                        if !inside {
-                            out.fill(0.0);
-                        } else if mr == MR {
-                            let (out, _) = out.as_chunks_mut::<MR>();
-                            for (out, row) in out.iter_mut().zip(row.chunks_exact(size.c_in)) {
-                                out.copy_from_slice(&row[channel..channel + MR]);
-                            }
-                        } else {
-                            for (out, row) in out.chunks_exact_mut(mr).zip(row.chunks_exact(size.c_in)) {
-                                out.copy_from_slice(&row[channel..channel + mr]);
-                            }
-                        }
-                        c += mr;
+        for y in 0..range.len() * plan.padded_rows {
+            let (image, y_in) = (y / plan.padded_rows, (y % plan.padded_rows).wrapping_sub(plan.top));
+            let inside = y_in < plan.rows;
+            if inside {
+                let out = &mut row[plan.left * size.c_in..][..plan.columns * size.c_in];
+                let first = ((range.start + image) * plan.rows + y_in) * plan.columns;
+                maps_row(simd, &pass.input, size.c_in, first, out);
+            }
+            for group in 0..size.groups {
+                let mut c = 0;
+                while c < per_group {
+                    let mr = MR.min(per_group - c);
+                    let channel = group * per_group + c;
+                    // A panel of `mr` channels starts after all earlier channels of every pixel.
+                    let at = channel * pixels + y * plan.padded_columns * mr;
+                    let out = &mut x[at..at + plan.padded_columns * mr];
+                    let from = &row[channel..];
+                    match mr {
+                        _ if !inside => out.fill(0.0),
+                        6 => pack_columns::<6>(from, size.c_in, out),
+                        5 => pack_columns::<5>(from, size.c_in, out),
+                        4 => pack_columns::<4>(from, size.c_in, out),
+                        3 => pack_columns::<3>(from, size.c_in, out),
+                        2 => pack_columns::<2>(from, size.c_in, out),
+                        _ => pack_columns::<1>(from, size.c_in, out),
                     }
+                    c += mr;
                 }
             }
         }
@@ -123,6 +119,16 @@ impl Shared<'_> {
                 }
                 c += mr;
             }
+        }
+    }
+}
+
+/// The first `M` channels of each pixel. A fixed length is a vector move or two instead of a call.
+#[inline(always)]
+fn pack_columns<const M: usize>(row: &[f32], channels: usize, out: &mut [f32]) {
+    for (out, pixel) in out.as_chunks_mut::<M>().0.iter_mut().zip(row.chunks(channels)) {
+        if let Some(pixel) = pixel.first_chunk::<M>() {
+            *out = *pixel;
         }
     }
 }

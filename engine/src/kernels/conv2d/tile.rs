@@ -47,6 +47,8 @@ pub struct Store<'a> {
     pub bias: Option<&'a [f32]>,
     /// Added to the output, pixel by pixel.
     pub add: Option<&'a [f32]>,
+    /// Whether to add to what is in `out` instead of overwriting it.
+    pub accumulate: bool,
 }
 
 /// One panel for all pixels of a class. Run it [`apart`].
@@ -143,7 +145,8 @@ impl Store<'_> {
                 if let Some(add) = self.add {
                     v = simd.add_f32s(v, load(simd, &add[at + offset..][..lanes]));
                 }
-                S::as_mut_simd_f32s(&mut self.out[at + offset..][..lanes]).0[0] = v;
+                let out = &mut S::as_mut_simd_f32s(&mut self.out[at + offset..][..lanes]).0[0];
+                *out = if self.accumulate { simd.add_f32s(*out, v) } else { v };
             } else if len > 0 {
                 if let Some(bias) = self.bias {
                     v = simd.add_f32s(v, simd.partial_load_f32s(&bias[self.start + offset..][..len]));
@@ -151,7 +154,11 @@ impl Store<'_> {
                 if let Some(add) = self.add {
                     v = simd.add_f32s(v, simd.partial_load_f32s(&add[at + offset..][..len]));
                 }
-                simd.partial_store_f32s(&mut self.out[at + offset..][..len], v);
+                let out = &mut self.out[at + offset..][..len];
+                if self.accumulate {
+                    v = simd.add_f32s(v, simd.partial_load_f32s(out));
+                }
+                simd.partial_store_f32s(out, v);
             }
             rest -= len;
         }

@@ -184,7 +184,7 @@ impl WithSimd for Output<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Output { tiles, block, y, columns: columns_len, stride, store } = self;
-        let Store { out, channels, bias, add, .. } = store;
+        let Store { out, channels, bias, add, accumulate, .. } = store;
         for (i, t) in block.enumerate() {
             let (image, ty, tx) = tiles.place(t);
             let (y0, x0) = (ty * TILE, tx * TILE);
@@ -212,6 +212,9 @@ impl WithSimd for Output<'_> {
                         }
                         if let Some(add) = add {
                             v = simd.add_f32s(v, some(simd, &add[at..], len));
+                        }
+                        if accumulate {
+                            v = simd.add_f32s(v, some(simd, &out[at..], len));
                         }
                         put(simd, &mut out[at..], len, v);
                     }
