@@ -15,6 +15,7 @@ pub mod tensor;
 
 pub use autograd::{Backward, Gradients, Grads, OpDoc, no_grad};
 pub use grad::GradOutput;
+pub use kernels::conv2d::{Algorithm, ConvSize};
 pub use ops::{Activation, Conv2d, Fused, Lazy};
 pub use reference::Array;
 pub use rng::Rng;

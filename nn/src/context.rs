@@ -1,5 +1,6 @@
 //! How a forward pass is run: training or evaluation, and which random numbers it draws.
 
+use engine::ConvSize;
 use engine::rng::{Rng, purpose};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,14 @@ pub struct Context {
     step: u64,
     /// Streams handed out so far, so that each dropout of a pass has its own.
     streams: AtomicU64,
-    costs: Option<Mutex<Costs>>,
+    costs: Option<Mutex<Counted>>,
+}
+
+/// What a counting pass has met.
+#[derive(Default)]
+struct Counted {
+    costs: Costs,
+    convolutions: Vec<ConvSize>,
 }
 
 /// What one image costs in the forward pass.
@@ -49,16 +57,32 @@ impl Context {
 
     /// What was counted; zeros unless this is [`counting`](Context::counting).
     pub fn costs(&self) -> Costs {
-        self.costs.as_ref().map_or(Costs::default(), |c| *c.lock().unwrap_or_else(|e| e.into_inner()))
+        self.counted(|counted| counted.costs).unwrap_or_default()
     }
 
-    /// Notes a layer of `macs` multiply-accumulates. True if that is all this pass wants from it.
+    /// The convolutions that were counted, in the order of the pass.
+    pub fn convolutions(&self) -> Vec<ConvSize> {
+        self.counted(|counted| counted.convolutions.clone()).unwrap_or_default()
+    }
+
+    /// Notes a layer of `macs` multiply-accumulates an image. True if that is all this pass wants from it.
     pub fn count(&self, macs: u64) -> bool {
-        let Some(costs) = &self.costs else { return false };
-        let mut costs = costs.lock().unwrap_or_else(|e| e.into_inner());
-        costs.macs += macs;
-        costs.layers += 1;
-        true
+        self.counted(|counted| {
+            counted.costs.macs += macs;
+            counted.costs.layers += 1;
+        })
+        .is_some()
+    }
+
+    /// Notes a convolution. True if that is all this pass wants from it.
+    pub fn count_convolution(&self, size: ConvSize) -> bool {
+        self.counted(|counted| counted.convolutions.push(size));
+        self.count((size.macs() / size.n.max(1)) as u64)
+    }
+
+    fn counted<T>(&self, change: impl FnOnce(&mut Counted) -> T) -> Option<T> {
+        let counted = self.costs.as_ref()?;
+        Some(change(&mut counted.lock().unwrap_or_else(|e| e.into_inner())))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::models;
 use crate::module::{Network, Visitor};
 use crate::param::Param;
 use crate::state::{State, StateDict, load_state, state};
-use engine::{Tensor, no_grad};
+use engine::{ConvSize, Tensor, no_grad};
 
 /// A network with its name.
 pub struct Model {
@@ -80,9 +80,18 @@ impl Model {
 
     /// What a 32x32 image costs in the forward pass. The wiring is walked; nothing is computed.
     pub fn costs(&self) -> Costs {
+        self.counted().costs()
+    }
+
+    /// Every convolution of a 32x32 image, in the order of the forward pass.
+    pub fn convolutions(&self) -> Vec<ConvSize> {
+        self.counted().convolutions()
+    }
+
+    fn counted(&self) -> Context {
         let ctx = Context::counting();
         no_grad(|| self.forward(&Tensor::zeros([1, 32, 32, 3]), &ctx));
-        ctx.costs()
+        ctx
     }
 
     /// Multiply-accumulates of convolutions and linear layers for a 32x32 image.

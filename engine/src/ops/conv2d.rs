@@ -6,6 +6,7 @@ use crate::kernels::conv2d::{Algorithm, ConvSize, forward};
 use crate::kernels::simd::Level;
 use crate::ops::lazy::{Lazy, activate_reference};
 use crate::reference::Array;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// How a convolution's window moves.
@@ -24,6 +25,24 @@ pub struct Conv2d {
 impl Default for Conv2d {
     fn default() -> Conv2d {
         Conv2d { stride: 1, padding: 0, dilation: 1, groups: 1 }
+    }
+}
+
+impl Conv2d {
+    /// The sizes of this convolution of `x (N, H, W, C_in)` with `weight (K_h, K_w, C_in / groups, C_out)`.
+    ///
+    /// # Panics
+    /// If the shapes do not meet the rules of [`Tensor::conv2d`].
+    #[track_caller]
+    pub fn size(&self, x: Shape, weight: Shape) -> ConvSize {
+        let Conv2d { stride, padding, dilation, groups } = *self;
+        let (&[n, h, w, c_in], &[k_h, k_w, c_group, c_out]) = (&*x, &*weight) else {
+            panic!("conv2d: x {x} must be (N, H, W, C_in), weight {weight} (K_h, K_w, C_in / groups, C_out)");
+        };
+        match ConvSize::new([n, h, w, c_in], [k_h, k_w, c_group, c_out], [stride, padding, dilation, groups]) {
+            Ok(size) => size,
+            Err(rule) => panic!("conv2d: x {x}, weight {weight}: {rule}"),
+        }
     }
 }
 
@@ -74,19 +93,7 @@ impl Lazy {
     /// If the shapes do not meet these rules.
     #[track_caller]
     pub fn conv2d(&self, weight: &Tensor, config: Conv2d, fused: Fused) -> Tensor {
-        let x = self.shape();
-        assert_eq!(
-            weight.shape().len(),
-            4,
-            "conv2d: weight {} must be (K_h, K_w, C_in / groups, C_out)",
-            weight.shape()
-        );
-        let Conv2d { stride, padding, dilation, groups } = config;
-        let dims = [x[0], x[1], x[2], x[3]];
-        let size = match ConvSize::new(dims, weight.dims(), [stride, padding, dilation, groups]) {
-            Ok(size) => size,
-            Err(rule) => panic!("conv2d: x {x}, weight {}: {rule}", weight.shape()),
-        };
+        let size = config.size(self.shape(), weight.shape());
         let shape = [size.n, size.h_out, size.w_out, size.c_out];
         if let Some(bias) = fused.bias {
             assert_eq!(bias.shape()[..], [size.c_out], "conv2d: bias {} must be ({})", bias.shape(), size.c_out);

@@ -2,8 +2,7 @@ use crate::context::Context;
 use crate::init::{Builder, Init};
 use crate::module::{Layer, Module, Visitor};
 use crate::param::{Param, ParamKind};
-use engine::shape::window_output;
-use engine::{Fused, Lazy, Shape, Tensor};
+use engine::{Fused, Lazy, Tensor};
 
 /// Everything about a convolution but its channels. The default is a 3x3 window, stride 1, that keeps the size, without bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,26 +84,13 @@ impl Conv2d {
 
     #[track_caller]
     fn run(&self, x: &Lazy, add: Option<&Tensor>, measure: bool, ctx: &Context) -> Tensor {
-        let output = self.output_shape(x.shape());
-        // Each output value takes one weight per tap and input channel.
-        let macs = output.elements() / output[0].max(1) * (self.weight.shape().elements() / output.channels().max(1));
-        if ctx.count(macs as u64) {
-            return Tensor::zeros(output);
+        let weight = self.weight.value();
+        let size = self.config.size(x.shape(), weight.shape());
+        if ctx.count_convolution(size) {
+            return Tensor::zeros([size.n, size.h_out, size.w_out, size.c_out]);
         }
         let bias = self.bias.as_ref().map(Param::value);
-        x.conv2d(&self.weight.value(), self.config, Fused { bias: bias.as_ref(), add, measure })
-    }
-
-    #[track_caller]
-    fn output_shape(&self, x: Shape) -> Shape {
-        let &[n, h, w, _] = &*x else { panic!("conv2d: x has shape {x}, expected (N, H, W, C)") };
-        let [k_h, k_w, _, c_out] = self.weight.value().dims();
-        let engine::Conv2d { stride, padding, dilation, .. } = self.config;
-        let out = |extent, k| {
-            window_output(extent, k, stride, padding, dilation)
-                .unwrap_or_else(|| panic!("conv2d: a window of {k} does not fit x {x} with padding {padding}"))
-        };
-        Shape::from([n, out(h, k_h), out(w, k_w), c_out])
+        x.conv2d(&weight, self.config, Fused { bias: bias.as_ref(), add, measure })
     }
 }
 
