@@ -1,51 +1,46 @@
 //! `pleach bench conv`
 
+use super::kernel::{Bench, Pass, algorithm_name, shape_name};
+use super::peak;
 use super::timing::Times;
-use super::{naive, peak};
 use crate::failure::Failure;
 use crate::{output, pool};
-use engine::kernels::conv2d::backward::{Backward, Write, backward};
-use engine::kernels::conv2d::forward::{Forward, forward};
-use engine::kernels::conv2d::load::{Activation, GradTerms, Maps};
-use engine::kernels::conv2d::{Algorithm, ConvSize};
-use engine::kernels::simd::Level;
-use engine::rng::{Rng, purpose};
+use engine::{Algorithm, ConvSize};
+use nn::Model;
 use std::time::Duration;
 
-/// One convolution, in one direction
+/// Convolutions: one shape in one direction, or all shapes of a model
 ///
-/// Times the kernel alone, without recording it on a tape.
+/// Times the kernels alone, without recording them on a tape. What a layer reads as a list of maps is one map here.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// N,H,W,C_in,C_out,kernel,stride; the padding is half the kernel
+    /// N,H,W,C_in,C_out,kernel,stride and, if there are several, groups; the padding is half the kernel
     #[arg(long, value_name = "SIZES", default_value = "64,32,32,16,16,3,1")]
     shape: String,
-    /// Direction
-    #[arg(long, value_enum, default_value_t = Pass::Forward)]
-    pass: Pass,
+    /// Every shape of this model instead
+    #[arg(long, value_name = "NAME", conflicts_with = "shape")]
+    model: Option<String>,
+    /// Every shape of every listed model instead
+    #[arg(long, conflicts_with_all = ["shape", "model"])]
+    all: bool,
+    /// Images, with --model and --all
+    #[arg(long, value_name = "N", default_value_t = 64, conflicts_with = "shape")]
+    batch: usize,
+    /// Direction (default: forward of one shape, all three of a model's)
+    #[arg(long, value_enum)]
+    pass: Option<Pass>,
     /// How to compute it; auto is what networks run
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     algorithm: Choice,
     /// Worker threads (default: one a core)
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Seconds of measuring
-    #[arg(long, value_name = "S", default_value_t = 1.0)]
-    seconds: f32,
-    /// Print one JSON object on standard output, and nothing else
+    /// Seconds of measuring (default: 1 for one shape, 0.1 for each of a model's)
+    #[arg(long, value_name = "S")]
+    seconds: Option<f32>,
+    /// Print one JSON object a line on standard output, and nothing else
     #[arg(long)]
     json: bool,
-}
-
-/// A direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Pass {
-    /// The output.
-    Forward,
-    /// The gradient of the input.
-    GradInput,
-    /// The gradient of the weight.
-    GradWeight,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,10 +52,8 @@ enum Choice {
 
 /// Most elements of a tensor that is worth measuring: 4 GiB.
 const LARGEST: usize = 1 << 30;
-/// Multiply-adds of the check against `f64`; the check is of as many images as fit.
-const CHECKED: f64 = 2e8;
 
-/// `N,H,W,C_in,C_out,kernel,stride`
+/// `N,H,W,C_in,C_out,kernel,stride[,groups]`
 fn parse(text: &str) -> Result<ConvSize, Failure> {
     let wrong = |why: &str| Failure::input(format!("--shape {text}: {why}"));
     let numbers: Vec<usize> = text
@@ -68,21 +61,67 @@ fn parse(text: &str) -> Result<ConvSize, Failure> {
         .map(|part| part.trim().parse().ok().filter(|&n| n >= 1))
         .collect::<Option<_>>()
         .ok_or_else(|| wrong("expected whole numbers of 1 or more"))?;
-    let [n, h, w, c_in, c_out, k, stride] = numbers[..] else {
-        return Err(wrong("expected seven numbers, N,H,W,C_in,C_out,kernel,stride"));
+    let ([n, h, w, c_in, c_out, k, stride], groups) = match numbers[..] {
+        [n, h, w, c_in, c_out, k, stride] => ([n, h, w, c_in, c_out, k, stride], 1),
+        [n, h, w, c_in, c_out, k, stride, groups] => ([n, h, w, c_in, c_out, k, stride], groups),
+        _ => return Err(wrong("expected seven numbers, N,H,W,C_in,C_out,kernel,stride, or an eighth, groups")),
     };
     // With padding an output is at most a row and a column larger than its input.
-    let tensors = [[n, h + 1, w + 1, c_in.max(c_out)], [k, k, c_in, c_out]];
-    let fits =
-        |dims: [usize; 4]| dims.iter().try_fold(1usize, |all, &d| all.checked_mul(d)).is_some_and(|n| n <= LARGEST);
-    if !tensors.into_iter().all(fits) {
+    let tensors = [[n, h.saturating_add(1), w.saturating_add(1), c_in.max(c_out)], [k, k, c_in, c_out]];
+    if !tensors.into_iter().all(is_measurable) {
         return Err(wrong("too large to measure; take fewer images or channels"));
     }
-    ConvSize::new([n, h, w, c_in], [k, k, c_in, c_out], [stride, k / 2, 1, 1]).map_err(|rule| wrong(&rule))
+    ConvSize::new([n, h, w, c_in], [k, k, c_in / groups, c_out], [stride, k / 2, 1, groups])
+        .map_err(|rule| wrong(&rule))
+}
+
+fn is_measurable(dims: [usize; 4]) -> bool {
+    dims.iter().try_fold(1usize, |all, &d| all.checked_mul(d)).is_some_and(|n| n <= LARGEST)
+}
+
+/// A shape to be measured.
+struct Case {
+    size: ConvSize,
+    /// The model that it was found in, and how many of its convolutions have it.
+    found_in: Option<(String, usize)>,
+}
+
+impl Args {
+    fn cases(&self) -> Result<Vec<Case>, Failure> {
+        let models: Vec<String> = match &self.model {
+            Some(name) => vec![name.clone()],
+            None if self.all => nn::zoo().into_iter().map(|info| info.name).collect(),
+            None => return Ok(vec![Case { size: parse(&self.shape)?, found_in: None }]),
+        };
+        if self.batch == 0 {
+            return Err(Failure::input("--batch is 0; it must be 1 or more"));
+        }
+        let mut cases: Vec<Case> = vec![];
+        for name in models {
+            let first = cases.len();
+            for size in Model::outline(&name, 10)?.convolutions() {
+                let size = ConvSize { n: self.batch, ..size };
+                if !is_measurable([size.n, size.h, size.w, size.c_in.max(size.c_out)]) {
+                    return Err(Failure::input(format!("--batch {} is too large to measure {name}", self.batch)));
+                }
+                // A shape is measured once, for the first model that has it.
+                match cases.iter().position(|case| case.size == size) {
+                    None => cases.push(Case { size, found_in: Some((name.clone(), 1)) }),
+                    Some(at) if at < first => {}
+                    Some(at) => cases[at].found_in.iter_mut().for_each(|(_, layers)| *layers += 1),
+                }
+            }
+        }
+        Ok(cases)
+    }
 }
 
 #[derive(serde::Serialize)]
 struct Report {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<usize>,
     shape: String,
     pass: &'static str,
     threads: usize,
@@ -96,126 +135,85 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let size = parse(&args.shape)?;
-    if !(args.seconds.is_finite() && (0.0..=3600.0).contains(&args.seconds)) {
-        return Err(Failure::input(format!("--seconds is {}; it must be between 0 and 3600", args.seconds)));
+    let cases = args.cases()?;
+    let single = cases.iter().all(|case| case.found_in.is_none());
+    let seconds = args.seconds.unwrap_or(if single { 1.0 } else { 0.1 });
+    if !(seconds.is_finite() && (0.0..=3600.0).contains(&seconds)) {
+        return Err(Failure::input(format!("--seconds is {seconds}; it must be between 0 and 3600")));
     }
     let algorithm = match args.algorithm {
         Choice::Auto => Algorithm::Auto,
         Choice::Direct => Algorithm::Direct,
         Choice::Winograd => Algorithm::Winograd,
     };
-    let is_winograd = algorithm.is_winograd(&size);
-    if args.algorithm == Choice::Winograd && !is_winograd {
+    if args.algorithm == Choice::Winograd && single && !algorithm.is_winograd(&cases[0].size) {
         return Err(Failure::input(format!(
             "--algorithm winograd: it computes 3x3 kernels of stride 1 only, not --shape {}; take direct",
             args.shape
         )));
     }
+    let passes = match args.pass {
+        Some(pass) => vec![pass],
+        None if single => vec![Pass::Forward],
+        None => Pass::ALL.to_vec(),
+    };
     let threads = pool::check(args.threads)?;
-    let report = pool::with_threads(threads, || {
-        let mut bench = Bench::new(size, algorithm, args.pass);
-        bench.run();
-        // Before and after, and the better of the two: a machine that changes its clock must not flatter the result.
-        let before = peak::fma_peak();
-        let times = Times::within(Duration::from_secs_f32(args.seconds), || bench.run());
-        let peak_gflops = peak::fma_peak().max(before);
-        let gflops = 2.0 * size.macs() as f64 / times.median() / 1e6;
-        let images = (CHECKED * size.n as f64 / size.macs() as f64) as usize;
-        let checked = ConvSize { n: images.clamp(1, size.n), ..size };
-        Ok(Report {
-            shape: args.shape.clone(),
-            pass: match args.pass {
-                Pass::Forward => "forward",
-                Pass::GradInput => "grad-input",
-                Pass::GradWeight => "grad-weight",
-            },
-            threads,
-            gflops,
-            ms: times.median(),
-            algorithm: if is_winograd { "winograd-f4x4-3x3" } else { "direct" },
-            max_rel_error: Bench::new(checked, algorithm, args.pass).error(),
-            peak_gflops,
-            of_peak: gflops / peak_gflops,
-        })
-    })?;
-    if args.json {
-        return output::print(&report);
-    }
-    output::line(&format!(
-        "{} {}: {:.1} GFLOP/s, {:.0} % of the FMA peak of {:.0}; {:.3} ms on {threads} threads, {}; largest error {:.1e} of \
-         the largest value",
-        report.shape,
-        report.pass,
-        report.gflops,
-        100.0 * report.of_peak,
-        report.peak_gflops,
-        report.ms,
-        report.algorithm,
-        report.max_rel_error
-    ))
+    // Multiply-adds of the check against `f64`.
+    let checked = if single { 2e8 } else { 2e7 };
+    pool::with_threads(threads, || {
+        let mut before = peak::fma_peak();
+        for Case { size, found_in } in cases {
+            let (model, layers) = found_in.unzip();
+            for &pass in &passes {
+                let mut bench = Bench::new(size, algorithm, pass);
+                bench.run();
+                let times = Times::within(Duration::from_secs_f32(seconds), || bench.run());
+                drop(bench);
+                // Before and after, and the better of the two: a machine that changes its clock must not flatter the result.
+                let after = peak::fma_peak();
+                let peak_gflops = after.max(before);
+                before = after;
+                let gflops = 2.0 * size.macs() as f64 / times.median() / 1e6;
+                // As many images as fit.
+                let images = (checked * size.n as f64 / size.macs() as f64) as usize;
+                let few = ConvSize { n: images.clamp(1, size.n), ..size };
+                print(
+                    args.json,
+                    &Report {
+                        model: model.clone(),
+                        layers,
+                        shape: shape_name(&size),
+                        pass: pass.name(),
+                        threads,
+                        gflops,
+                        ms: times.median(),
+                        algorithm: algorithm_name(algorithm, &size),
+                        max_rel_error: Bench::new(few, algorithm, pass).error(),
+                        peak_gflops,
+                        of_peak: gflops / peak_gflops,
+                    },
+                )?;
+            }
+        }
+        Ok(())
+    })
 }
 
-/// A pass that can be run again and again.
-struct Bench {
-    size: ConvSize,
-    algorithm: Algorithm,
-    pass: Pass,
-    x: Vec<f32>,
-    weight: Vec<f32>,
-    grad_output: Vec<f32>,
-    result: Vec<f32>,
-}
-
-impl Bench {
-    fn new(size: ConvSize, algorithm: Algorithm, pass: Pass) -> Bench {
-        let random = |len: usize, stream: u64| -> Vec<f32> {
-            let mut rng = Rng::new(0, &[purpose::TEST, stream]);
-            (0..len).map(|_| rng.uniform() - 0.5).collect()
-        };
-        let x = random(size.n * size.h * size.w * size.c_in, 0);
-        let weight = random(size.weight_len(), 1);
-        let grad_output = random(size.n * size.h_out * size.w_out * size.c_out, 2);
-        let len = match pass {
-            Pass::Forward => grad_output.len(),
-            Pass::GradInput => x.len(),
-            Pass::GradWeight => weight.len(),
-        };
-        Bench { size, algorithm, pass, x, weight, grad_output, result: vec![0.0; len] }
+fn print(json: bool, report: &Report) -> Result<(), Failure> {
+    if json {
+        return output::print(report);
     }
-
-    fn run(&mut self) {
-        let Bench { size, algorithm, .. } = *self;
-        let maps = [(&self.x[..], size.c_in)];
-        let input = Maps { maps: &maps, affine: None, activation: Activation::Identity };
-        if self.pass == Pass::Forward {
-            let weight = &self.weight;
-            let pass = Forward { size, algorithm, input, weight, bias: None, add: None, measure: false };
-            forward(Level::Native, &pass, &mut self.result);
-            return;
-        }
-        let pass = Backward {
-            size,
-            algorithm,
-            input,
-            weight: &self.weight,
-            grad_output: GradTerms { grad: &self.grad_output, scale: None, affine_of: None },
-            needs_weight: self.pass == Pass::GradWeight,
-            needs_bias: false,
-        };
-        let target = (self.pass == Pass::GradInput).then_some((&mut self.result[..], Write::Store));
-        if let Some(weight) = backward(Level::Native, &pass, vec![target]).weight {
-            self.result.copy_from_slice(weight.data());
-        }
-    }
-
-    /// Largest difference from `f64`, relative to the largest value.
-    fn error(&mut self) -> f64 {
-        self.run();
-        let expected = naive::conv(&self.size, self.pass, &self.x, &self.weight, &self.grad_output);
-        let largest = expected.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-        let differences = self.result.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
-        differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
+    let Report { shape, pass, threads, gflops, ms, algorithm, max_rel_error, peak_gflops, of_peak, .. } = report;
+    let percent = 100.0 * of_peak;
+    match (&report.model, report.layers) {
+        (Some(model), Some(layers)) => output::line(&format!(
+            "{model:<26} {layers:>4}x {shape:<26} {pass:<11} {gflops:>6.1} GFLOP/s {percent:>4.0} % of {peak_gflops:.0}  \
+             {algorithm:<17} error {max_rel_error:.1e}"
+        )),
+        _ => output::line(&format!(
+            "{shape} {pass}: {gflops:.1} GFLOP/s, {percent:.0} % of the FMA peak of {peak_gflops:.0}; {ms:.3} ms on {threads} \
+             threads, {algorithm}; largest error {max_rel_error:.1e} of the largest value"
+        )),
     }
 }
 
@@ -230,17 +228,55 @@ mod tests {
         assert!(message("1,0,8,8,8,3,1").contains("1 or more"));
         assert!(message("1,2,2,8,8,99999,1").contains("too large"));
         assert!(message("99999999999,99999999999,8,8,8,3,1").contains("too large"));
+        assert!(message("1,18446744073709551615,8,8,8,3,1").contains("too large"));
         assert!(message("x,8,8,8,8,3,1").contains("whole numbers"));
+        assert!(message("1,8,8,8,8,3,1,3").contains("groups = 3"));
     }
 
     #[test]
     fn every_pass_agrees_with_its_sum() {
-        for (shape, algorithm) in [("2,7,5,3,4,3,2", Algorithm::Direct), ("1,8,8,8,8,3,1", Algorithm::Winograd)] {
-            for pass in [Pass::Forward, Pass::GradInput, Pass::GradWeight] {
-                let error = Bench::new(parse(shape).expect("sound"), algorithm, pass).error();
+        for (shape, algorithm) in [
+            ("2,7,5,3,4,3,2", Algorithm::Direct),
+            ("2,7,5,12,12,3,2,12", Algorithm::Direct),
+            ("2,7,5,4,6,3,1,2", Algorithm::Direct),
+            ("1,8,8,8,8,3,1", Algorithm::Winograd),
+        ] {
+            for pass in Pass::ALL {
+                let size = parse(shape).expect("sound");
+                assert_eq!(shape_name(&size), shape);
+                let error = Bench::new(size, algorithm, pass).error();
                 // Sums of at most 200 products in f32; Winograd's constants cost a few bits more.
                 assert!(error < 2e-5, "{shape} {pass:?}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn a_models_shapes_are_all_there_and_each_once() {
+        let args = Args {
+            shape: String::new(),
+            model: Some("resnet20".into()),
+            all: false,
+            batch: 4,
+            pass: None,
+            algorithm: Choice::Auto,
+            threads: None,
+            seconds: None,
+            json: false,
+        };
+        let cases = args.cases().expect("a model");
+        let found: Vec<(String, usize)> = cases
+            .into_iter()
+            .map(|case| (shape_name(&case.size), case.found_in.map_or(0, |(_, layers)| layers)))
+            .collect();
+        let expected = [
+            ("4,32,32,3,16,3,1", 1),
+            ("4,32,32,16,16,3,1", 6),
+            ("4,32,32,16,32,3,2", 1),
+            ("4,16,16,32,32,3,1", 5),
+            ("4,16,16,32,64,3,2", 1),
+            ("4,8,8,64,64,3,1", 5),
+        ];
+        assert_eq!(found, expected.map(|(shape, layers)| (shape.to_string(), layers)));
     }
 }

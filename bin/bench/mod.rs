@@ -1,6 +1,7 @@
 //! `pleach bench`: speed, with the yardstick it is read against.
 
 mod conv;
+mod kernel;
 mod naive;
 mod peak;
 mod step;

@@ -1,0 +1,115 @@
+//! A convolution's kernel in one direction, alone: nothing is recorded on a tape.
+
+use super::naive;
+use engine::kernels::conv2d::backward::{Backward, Write, backward};
+use engine::kernels::conv2d::forward::{Forward, forward};
+use engine::kernels::conv2d::load::{Activation, GradTerms, Maps};
+use engine::kernels::conv2d::{Algorithm, ConvSize};
+use engine::kernels::simd::Level;
+use engine::rng::{Rng, purpose};
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pass {
+    /// The output.
+    Forward,
+    /// The gradient of the input.
+    GradInput,
+    /// The gradient of the weight.
+    GradWeight,
+}
+
+impl Pass {
+    /// All three.
+    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::GradInput, Pass::GradWeight];
+
+    /// As reports have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::GradInput => "grad-input",
+            Pass::GradWeight => "grad-weight",
+        }
+    }
+}
+
+/// What computes `size` when `algorithm` is asked for.
+pub fn algorithm_name(algorithm: Algorithm, size: &ConvSize) -> &'static str {
+    match () {
+        () if algorithm.is_winograd(size) => "winograd-f4x4-3x3",
+        () if size.is_depthwise() => "depthwise",
+        () => "direct",
+    }
+}
+
+/// `N,H,W,C_in,C_out,kernel,stride`, and the groups if there are several.
+pub fn shape_name(size: &ConvSize) -> String {
+    let ConvSize { n, h, w, c_in, c_out, k_h, stride, groups, .. } = size;
+    let groups = if *groups == 1 { String::new() } else { format!(",{groups}") };
+    format!("{n},{h},{w},{c_in},{c_out},{k_h},{stride}{groups}")
+}
+
+/// A pass on made-up numbers that can be run again and again.
+pub struct Bench {
+    size: ConvSize,
+    algorithm: Algorithm,
+    pass: Pass,
+    x: Vec<f32>,
+    weight: Vec<f32>,
+    grad_output: Vec<f32>,
+    result: Vec<f32>,
+}
+
+impl Bench {
+    /// Makes up the operands.
+    pub fn new(size: ConvSize, algorithm: Algorithm, pass: Pass) -> Bench {
+        let random = |len: usize, stream: u64| -> Vec<f32> {
+            let mut rng = Rng::new(0, &[purpose::TEST, stream]);
+            (0..len).map(|_| rng.uniform() - 0.5).collect()
+        };
+        let x = random(size.n * size.h * size.w * size.c_in, 0);
+        let weight = random(size.weight_len(), 1);
+        let grad_output = random(size.n * size.h_out * size.w_out * size.c_out, 2);
+        let len = match pass {
+            Pass::Forward => grad_output.len(),
+            Pass::GradInput => x.len(),
+            Pass::GradWeight => weight.len(),
+        };
+        Bench { size, algorithm, pass, x, weight, grad_output, result: vec![0.0; len] }
+    }
+
+    /// Runs the pass once.
+    pub fn run(&mut self) {
+        let Bench { size, algorithm, .. } = *self;
+        let maps = [(&self.x[..], size.c_in)];
+        let input = Maps { maps: &maps, affine: None, activation: Activation::Identity };
+        if self.pass == Pass::Forward {
+            let weight = &self.weight;
+            let pass = Forward { size, algorithm, input, weight, bias: None, add: None, measure: false };
+            forward(Level::Native, &pass, &mut self.result);
+            return;
+        }
+        let pass = Backward {
+            size,
+            algorithm,
+            input,
+            weight: &self.weight,
+            grad_output: GradTerms { grad: &self.grad_output, scale: None, affine_of: None },
+            needs_weight: self.pass == Pass::GradWeight,
+            needs_bias: false,
+        };
+        let target = (self.pass == Pass::GradInput).then_some((&mut self.result[..], Write::Store));
+        if let Some(weight) = backward(Level::Native, &pass, vec![target]).weight {
+            self.result.copy_from_slice(weight.data());
+        }
+    }
+
+    /// Runs it, and gives the largest difference from `f64` relative to the largest value.
+    pub fn error(&mut self) -> f64 {
+        self.run();
+        let expected = naive::conv(&self.size, self.pass, &self.x, &self.weight, &self.grad_output);
+        let largest = expected.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+        let differences = self.result.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
+        differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
+    }
+}
