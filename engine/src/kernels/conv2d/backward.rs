@@ -79,7 +79,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
 
     // Chunks of whole tasks, each with partial sums of its own.
     let images = match &tiles {
-        Some(tiles) => tiles.images_per_task(size.c_in.max(size.c_out)),
+        Some(tiles) => tiles.images_per_task(),
         None => {
             let forward = images_per_task(&x_plan, size.h_out * size.w_out);
             forward.min(images_per_task(&dy_plan, size.h * size.w))

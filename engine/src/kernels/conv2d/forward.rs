@@ -39,7 +39,7 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     let (plan, method, images) = if pass.algorithm.is_winograd(size) {
         let tiles = Tiles::new(size.h_out, size.w_out);
         let weights = transform_weights(pass, width);
-        (tiles.plan(size.c_in), Method::Winograd(tiles, weights), tiles.images_per_task(size.c_in.max(size.c_out)))
+        (tiles.plan(size.c_in), Method::Winograd(tiles, weights), tiles.images_per_task())
     } else {
         let plan = Plan::forward(size);
         let (weights, images) = (pack_forward(pass, &plan, width), images_per_task(&plan, pixels));

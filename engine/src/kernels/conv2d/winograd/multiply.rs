@@ -19,9 +19,9 @@ pub struct Multiply<'a> {
     pub channels: usize,
     /// Channels computed, in whole panels.
     pub columns: usize,
-    /// Floats between positions of `x`.
+    /// Floats between tiles of `x`.
     pub x_stride: usize,
-    /// Floats between positions of `y`.
+    /// Floats between tiles of `y`.
     pub y_stride: usize,
 }
 
@@ -30,17 +30,32 @@ impl WithSimd for Multiply<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Multiply { x, weights, y, rows, channels, columns, x_stride, y_stride } = self;
+        // With the length known, the loop over channels is unrolled.
+        match self.channels {
+            16 => self.of::<S, 16>(simd),
+            32 => self.of::<S, 32>(simd),
+            64 => self.of::<S, 64>(simd),
+            _ => self.of::<S, 0>(simd),
+        }
+    }
+}
+
+impl Multiply<'_> {
+    /// For `K` channels; 0 means any number.
+    #[inline(always)]
+    fn of<S: Simd, const K: usize>(self, simd: S) {
+        let Multiply { x, weights, y, rows, columns, x_stride, y_stride, .. } = self;
+        let channels = if K == 0 { self.channels } else { K };
         let width = 2 * S::F32_LANES;
         let panel_len = channels * width;
         for position in 0..POSITIONS {
-            let x = &x[position * x_stride..][..rows * channels];
-            let y = &mut y[position * y_stride..][..rows * columns];
             for panel in 0..columns / width {
                 let (w, _) = S::as_simd_f32s(&weights[(panel * POSITIONS + position) * panel_len..][..panel_len]);
-                let w = w.as_chunks::<2>().0;
-                for (x, y) in x.chunks_exact(MR * channels).zip(y.chunks_exact_mut(MR * columns)) {
-                    six_rows(simd, x, w, channels, &mut y[panel * width..], columns);
+                let w = &w.as_chunks::<2>().0[..channels];
+                for tile in (0..rows).step_by(MR) {
+                    let x = &x[tile * x_stride + position * channels..];
+                    let y = &mut y[tile * y_stride + position * columns + panel * width..];
+                    six_rows(simd, x, x_stride, w, y, y_stride);
                 }
             }
         }
@@ -48,10 +63,10 @@ impl WithSimd for Multiply<'_> {
 }
 
 #[inline(always)]
-fn six_rows<S: Simd>(simd: S, x: &[f32], w: &[[S::f32s; 2]], channels: usize, y: &mut [f32], columns: usize) {
-    let row = |i: usize| &x[i * channels..][..channels];
+fn six_rows<S: Simd>(simd: S, x: &[f32], x_stride: usize, w: &[[S::f32s; 2]], y: &mut [f32], y_stride: usize) {
+    let channels = w.len();
+    let row = |i: usize| &x[i * x_stride..][..channels];
     let (x0, x1, x2, x3, x4, x5) = (row(0), row(1), row(2), row(3), row(4), row(5));
-    let w = &w[..channels];
     let zero = [simd.splat_f32s(0.0); 2];
     let [mut a0, mut a1, mut a2, mut a3, mut a4, mut a5] = [zero; MR];
     for k in 0..channels {
@@ -64,8 +79,9 @@ fn six_rows<S: Simd>(simd: S, x: &[f32], w: &[[S::f32s; 2]], channels: usize, y:
         a5 = outer(simd, a5, x5[k], w0, w1);
     }
     for (i, sum) in [a0, a1, a2, a3, a4, a5].into_iter().enumerate() {
-        let (out, _) = S::as_mut_simd_f32s(&mut y[i * columns..][..2 * S::F32_LANES]);
-        out.copy_from_slice(&sum);
+        let (out, _) = S::as_mut_simd_f32s(&mut y[i * y_stride..][..2 * S::F32_LANES]);
+        out[0] = sum[0];
+        out[1] = sum[1];
     }
 }
 
@@ -85,9 +101,9 @@ pub struct Outer<'a> {
     pub c_out: usize,
     /// Channels of a row of `dy`, in whole panels.
     pub columns: usize,
-    /// Floats between positions of `x`.
+    /// Floats between tiles of `x`.
     pub x_stride: usize,
-    /// Floats between positions of `dy`.
+    /// Floats between tiles of `dy`.
     pub y_stride: usize,
 }
 
@@ -98,8 +114,8 @@ impl WithSimd for Outer<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let width = 2 * S::F32_LANES;
         for position in 0..POSITIONS {
-            let x = &self.x[position * self.x_stride..][..self.count * self.c_in];
-            let dy = &self.dy[position * self.y_stride..][..self.count * self.columns];
+            let x = &self.x[position * self.c_in..self.count * self.x_stride];
+            let dy = &self.dy[position * self.columns..self.count * self.y_stride];
             let sums = &mut self.sums[position * self.c_in * self.c_out..][..self.c_in * self.c_out];
             let mut c = 0;
             while c < self.c_in {
@@ -107,7 +123,7 @@ impl WithSimd for Outer<'_> {
                 for start in (0..self.c_out).step_by(width) {
                     let (x, dy) = (&x[c..], &dy[start..]);
                     let sums = &mut sums[c * self.c_out + start..];
-                    let sizes = (self.c_in, self.columns, self.c_out, (self.c_out - start).min(width));
+                    let sizes = (self.x_stride, self.y_stride, self.c_out, (self.c_out - start).min(width));
                     match mr {
                         6 => rows::<S, 6>(simd, x, dy, sums, sizes),
                         5 => rows::<S, 5>(simd, x, dy, sums, sizes),
@@ -129,9 +145,9 @@ fn rows<S: Simd, const M: usize>(
     x: &[f32],
     dy: &[f32],
     sums: &mut [f32],
-    (c_in, columns, c_out, len): (usize, usize, usize, usize),
+    (x_stride, y_stride, c_out, len): (usize, usize, usize, usize),
 ) {
-    apart(simd, Rows::<M> { x, dy, sums, c_in, columns, c_out, len });
+    apart(simd, Rows::<M> { x, dy, sums, x_stride, y_stride, c_out, len });
 }
 
 /// `M` input channels against two vectors of output channels; a function of its own to keep its sums in registers.
@@ -139,8 +155,8 @@ struct Rows<'a, const M: usize> {
     x: &'a [f32],
     dy: &'a [f32],
     sums: &'a mut [f32],
-    c_in: usize,
-    columns: usize,
+    x_stride: usize,
+    y_stride: usize,
     c_out: usize,
     len: usize,
 }
@@ -150,10 +166,10 @@ impl<const M: usize> WithSimd for Rows<'_, M> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Rows { x, dy, sums, c_in, columns, c_out, len } = self;
+        let Rows { x, dy, sums, x_stride, y_stride, c_out, len } = self;
         let lanes = S::F32_LANES;
         let mut acc = [[simd.splat_f32s(0.0); 2]; M];
-        for (x, dy) in x.chunks(c_in).zip(dy.chunks(columns)) {
+        for (x, dy) in x.chunks(x_stride).zip(dy.chunks(y_stride)) {
             let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..2 * lanes)) else { break };
             let (w0, w1) = (load(simd, &dy[..lanes]), load(simd, &dy[lanes..]));
             for i in 0..M {

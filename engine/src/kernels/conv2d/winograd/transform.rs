@@ -55,7 +55,7 @@ fn grad_output_1d<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 6] {
     ]
 }
 
-/// `Bt x B` of a block of tiles: `out[position * stride + tile * channels + c]`.
+/// `Bt x B` of a block of tiles: `out[tile * stride + position * channels + c]`.
 pub struct Input<'a> {
     /// The cut of the images.
     pub tiles: &'a Tiles,
@@ -67,7 +67,7 @@ pub struct Input<'a> {
     pub block: Range<usize>,
     /// Where to.
     pub out: &'a mut [f32],
-    /// Floats between positions.
+    /// Floats between tiles.
     pub stride: usize,
 }
 
@@ -76,13 +76,56 @@ impl WithSimd for Input<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let vectors = self.channels / S::F32_LANES;
+        match vectors {
+            _ if self.channels % S::F32_LANES != 0 => self.any(simd),
+            1 => self.whole::<S, 1>(simd),
+            2 => self.whole::<S, 2>(simd),
+            4 => self.whole::<S, 4>(simd),
+            8 => self.whole::<S, 8>(simd),
+            16 => self.whole::<S, 16>(simd),
+            32 => self.whole::<S, 32>(simd),
+            _ => self.any(simd),
+        }
+    }
+}
+
+impl Input<'_> {
+    /// For channels of `V` vectors: with the sizes known, no index is checked in the loop.
+    #[inline(always)]
+    fn whole<S: Simd, const V: usize>(self, simd: S) {
         let Input { tiles, padded, channels, block, out, stride } = self;
-        let row_len = (tiles.columns * TILE + 2) * channels;
-        let image_len = (tiles.rows * TILE + 2) * row_len;
         for (i, t) in block.enumerate() {
-            let (image, ty, tx) = tiles.place(t);
-            let corner = image * image_len + ty * TILE * row_len + tx * TILE * channels;
-            let rows: [&[f32]; WINDOW] = std::array::from_fn(|r| &padded[corner + r * row_len..][..WINDOW * channels]);
+            let rows = window(tiles, padded, channels, t).map(pixels::<S, V, WINDOW>);
+            let out = &mut out[i * stride..][..POSITIONS * channels];
+            let out = S::as_mut_simd_f32s(out).0.as_chunks_mut::<V>().0;
+            let (Some(out), [Some(r0), Some(r1), Some(r2), Some(r3), Some(r4), Some(r5)]) =
+                (out.first_chunk_mut::<POSITIONS>(), rows)
+            else {
+                continue;
+            };
+            for v in 0..V {
+                let columns = six(
+                    #[inline(always)]
+                    |x| input_1d(simd, [r0[x][v], r1[x][v], r2[x][v], r3[x][v], r4[x][v], r5[x][v]]),
+                );
+                for r in 0..WINDOW {
+                    let [c0, c1, c2, c3, c4, c5] = &columns;
+                    let row = input_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r], c5[r]]);
+                    for s in 0..WINDOW {
+                        out[r * WINDOW + s][v] = row[s];
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn any<S: Simd>(self, simd: S) {
+        let Input { tiles, padded, channels, block, out, stride } = self;
+        for (i, t) in block.enumerate() {
+            let rows = window(tiles, padded, channels, t);
+            let out = &mut out[i * stride..][..POSITIONS * channels];
             let mut c = 0;
             while c < channels {
                 let len = (channels - c).min(S::F32_LANES);
@@ -99,7 +142,7 @@ impl WithSimd for Input<'_> {
                 for r in 0..WINDOW {
                     let row = input_1d(simd, columns.each_ref().map(|column| column[r]));
                     for (s, v) in row.into_iter().enumerate() {
-                        put(simd, &mut out[(r * WINDOW + s) * stride + i * channels + c..], len, v);
+                        put(simd, &mut out[(r * WINDOW + s) * channels + c..], len, v);
                     }
                 }
                 c += len;
@@ -108,7 +151,26 @@ impl WithSimd for Input<'_> {
     }
 }
 
-/// `A dy At` of a block of tiles: `out[position * stride + tile * columns + c]`, zeros beyond `channels`.
+/// The rows of a tile's window.
+#[inline(always)]
+fn window<'a>(tiles: &Tiles, padded: &'a [f32], channels: usize, t: usize) -> [&'a [f32]; WINDOW] {
+    let row_len = (tiles.columns * TILE + 2) * channels;
+    let image_len = (tiles.rows * TILE + 2) * row_len;
+    let (image, ty, tx) = tiles.place(t);
+    let corner = image * image_len + ty * TILE * row_len + tx * TILE * channels;
+    six(
+        #[inline(always)]
+        |r| &padded[corner + r * row_len..][..WINDOW * channels],
+    )
+}
+
+/// `N` pixels of `V` vectors each.
+#[inline(always)]
+fn pixels<S: Simd, const V: usize, const N: usize>(values: &[f32]) -> Option<&[[S::f32s; V]; N]> {
+    S::as_simd_f32s(values).0.as_chunks::<V>().0.first_chunk::<N>()
+}
+
+/// `A dy At` of a block of tiles: `out[tile * stride + position * columns + c]`, zeros beyond `channels`.
 pub struct GradOutput<'a> {
     /// The cut of the images.
     pub tiles: &'a Tiles,
@@ -122,7 +184,7 @@ pub struct GradOutput<'a> {
     pub out: &'a mut [f32],
     /// Channels of a row of `out`.
     pub columns: usize,
-    /// Floats between positions.
+    /// Floats between tiles.
     pub stride: usize,
 }
 
@@ -154,7 +216,7 @@ impl WithSimd for GradOutput<'_> {
                 for r in 0..WINDOW {
                     let row = grad_output_1d(simd, columns.each_ref().map(|column| column[r]));
                     for (s, v) in row.into_iter().enumerate() {
-                        put(simd, &mut out[(r * WINDOW + s) * stride + i * columns_len + c..], lanes, v);
+                        put(simd, &mut out[i * stride + (r * WINDOW + s) * columns_len + c..], lanes, v);
                     }
                 }
             }
@@ -168,11 +230,11 @@ pub struct Output<'a> {
     pub tiles: &'a Tiles,
     /// Which tiles.
     pub block: Range<usize>,
-    /// `y[position * stride + tile * columns + c]`
+    /// `y[tile * stride + position * columns + c]`
     pub y: &'a [f32],
     /// Channels of a row of `y`.
     pub columns: usize,
-    /// Floats between positions.
+    /// Floats between tiles.
     pub stride: usize,
     /// The output.
     pub store: Store<'a>,
@@ -190,6 +252,7 @@ impl WithSimd for Output<'_> {
             let (y0, x0) = (ty * TILE, tx * TILE);
             let (height, width) = ((tiles.height - y0).min(TILE), (tiles.width - x0).min(TILE));
             let corner = ((image * tiles.height + y0) * tiles.width + x0) * channels;
+            let y = &y[i * stride..][..POSITIONS * columns_len];
             let mut c = 0;
             while c < channels {
                 let len = (channels - c).min(S::F32_LANES);
@@ -198,15 +261,26 @@ impl WithSimd for Output<'_> {
                     |x| {
                         let column = six(
                             #[inline(always)]
-                            |r| load(simd, &y[(r * WINDOW + x) * stride + i * columns_len + c..][..S::F32_LANES]),
+                            |r| load(simd, &y[(r * WINDOW + x) * columns_len + c..][..S::F32_LANES]),
                         );
                         output_1d(simd, column)
                     },
                 );
                 for r in 0..height {
-                    let row = columns.each_ref().map(|column| column[r]);
-                    for (s, mut v) in output_1d(simd, row).into_iter().enumerate().take(width) {
-                        let at = corner + (r * tiles.width + s) * channels + c;
+                    let [c0, c1, c2, c3, c4, c5] = &columns;
+                    let row = output_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r], c5[r]]);
+                    let at = corner + r * tiles.width * channels + c;
+                    if len == S::F32_LANES && width == TILE && bias.is_none() && add.is_none() {
+                        // The usual case, without a choice for each vector.
+                        let out = &mut out[at..][..(TILE - 1) * channels + S::F32_LANES];
+                        for (s, v) in row.into_iter().enumerate() {
+                            let out = &mut S::as_mut_simd_f32s(&mut out[s * channels..][..S::F32_LANES]).0[0];
+                            *out = if accumulate { simd.add_f32s(*out, v) } else { v };
+                        }
+                        continue;
+                    }
+                    for (s, mut v) in row.into_iter().enumerate().take(width) {
+                        let at = at + s * channels;
                         if let Some(bias) = bias {
                             v = simd.add_f32s(v, some(simd, &bias[c..], len));
                         }
