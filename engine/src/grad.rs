@@ -5,7 +5,7 @@
 //! convolution that reads the gradient next can apply both while it loads. Ops that don't care call
 //! [`GradOutput::into_tensor`].
 
-use crate::kernels::elementwise;
+use crate::kernels::elementwise::{self, dispatch};
 use crate::parallel::{CHUNK, chunks_mut};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -54,11 +54,15 @@ impl GradOutput {
             let len = channel_chunk(channels);
             chunks_mut(grad.data_mut(), len, |i, out| {
                 let map = &map.data()[i * len..][..out.len()];
-                for (out, map) in out.chunks_exact_mut(channels).zip(map.chunks_exact(channels)) {
-                    for c in 0..channels {
-                        out[c] += slope[c] * map[c] + offset[c];
-                    }
-                }
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        for (out, map) in out.chunks_exact_mut(channels).zip(map.chunks_exact(channels)) {
+                            let values = out.iter_mut().zip(map).zip(slope).zip(offset);
+                            values.for_each(|(((o, m), a), b)| *o += a.mul_add(*m, *b));
+                        }
+                    },
+                );
             });
         }
         grad
@@ -74,9 +78,14 @@ impl GradOutput {
         let (Some(scale), Some(grad)) = (self.scale.take(), self.grad.as_mut()) else { return };
         let (scale, channels) = (scale.data(), self.shape.channels());
         chunks_mut(grad.data_mut(), channel_chunk(channels), |_, out| {
-            for out in out.chunks_exact_mut(channels) {
-                out.iter_mut().zip(scale).for_each(|(g, s)| *g *= s);
-            }
+            dispatch(
+                #[inline(always)]
+                || {
+                    for out in out.chunks_exact_mut(channels) {
+                        out.iter_mut().zip(scale).for_each(|(g, s)| *g *= s);
+                    }
+                },
+            );
         });
     }
 

@@ -96,7 +96,10 @@ impl Input<'_> {
     fn whole<S: Simd, const V: usize>(self, simd: S) {
         let Input { tiles, padded, channels, block, out, stride } = self;
         for (i, t) in block.enumerate() {
-            let rows = window(tiles, padded, channels, t).map(pixels::<S, V, WINDOW>);
+            let rows = six(
+                #[inline(always)]
+                |r| pixels::<S, V, WINDOW>(row(tiles, padded, channels, t, (r, 0, WINDOW))),
+            );
             let out = &mut out[i * stride..][..POSITIONS * channels];
             let out = S::as_mut_simd_f32s(out).0.as_chunks_mut::<V>().0;
             let (Some(out), [Some(r0), Some(r1), Some(r2), Some(r3), Some(r4), Some(r5)]) =
@@ -124,7 +127,10 @@ impl Input<'_> {
     fn any<S: Simd>(self, simd: S) {
         let Input { tiles, padded, channels, block, out, stride } = self;
         for (i, t) in block.enumerate() {
-            let rows = window(tiles, padded, channels, t);
+            let rows = six(
+                #[inline(always)]
+                |r| row(tiles, padded, channels, t, (r, 0, WINDOW)),
+            );
             let out = &mut out[i * stride..][..POSITIONS * channels];
             let mut c = 0;
             while c < channels {
@@ -151,17 +157,20 @@ impl Input<'_> {
     }
 }
 
-/// The rows of a tile's window.
+/// Row `r` of the `size` x `size` window of tile `t`, which begins `border` pixels into the padded image.
 #[inline(always)]
-fn window<'a>(tiles: &Tiles, padded: &'a [f32], channels: usize, t: usize) -> [&'a [f32]; WINDOW] {
+fn row<'a>(
+    tiles: &Tiles,
+    padded: &'a [f32],
+    channels: usize,
+    t: usize,
+    (r, border, size): (usize, usize, usize),
+) -> &'a [f32] {
     let row_len = (tiles.columns * TILE + 2) * channels;
     let image_len = (tiles.rows * TILE + 2) * row_len;
     let (image, ty, tx) = tiles.place(t);
-    let corner = image * image_len + ty * TILE * row_len + tx * TILE * channels;
-    six(
-        #[inline(always)]
-        |r| &padded[corner + r * row_len..][..WINDOW * channels],
-    )
+    let (y, x) = (ty * TILE + border + r, tx * TILE + border);
+    &padded[image * image_len + y * row_len + x * channels..][..size * channels]
 }
 
 /// `N` pixels of `V` vectors each.
@@ -194,13 +203,12 @@ impl WithSimd for GradOutput<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let GradOutput { tiles, padded, channels, block, out, columns: columns_len, stride } = self;
-        let row_len = (tiles.columns * TILE + 2) * channels;
-        let image_len = (tiles.rows * TILE + 2) * row_len;
         let lanes = S::F32_LANES;
         for (i, t) in block.enumerate() {
-            let (image, ty, tx) = tiles.place(t);
-            let corner = image * image_len + (ty * TILE + 1) * row_len + (tx * TILE + 1) * channels;
-            let rows: [&[f32]; TILE] = std::array::from_fn(|r| &padded[corner + r * row_len..][..TILE * channels]);
+            let rows = four(
+                #[inline(always)]
+                |r| row(tiles, padded, channels, t, (r, 1, TILE)),
+            );
             for c in (0..columns_len).step_by(lanes) {
                 let len = channels.saturating_sub(c).min(lanes);
                 let columns = four(
