@@ -317,6 +317,16 @@ mod tests {
     }
 
     #[test]
+    fn whole_tiles_add_and_accumulate() {
+        // Two readers of x, and a residual sum, at sizes that fill whole Winograd tiles and vectors.
+        let inputs = [sample([1, 8, 9, 16]), sample([3, 3, 16, 16]).scale(0.2), sample([3, 3, 16, 16]).scale(0.3)];
+        gradcheck(&inputs, |t| {
+            let first = t[0].conv2d(&t[1], None, config(1, 1, 1, 1));
+            Lazy::from(&t[0]).conv2d(&t[2], config(1, 1, 1, 1), Fused { add: Some(&first), ..Fused::default() })
+        });
+    }
+
+    #[test]
     fn measured_moments_are_the_moments() {
         let (x, w) = (sample([9, 6, 6, 5]), sample([3, 3, 5, 19]));
         let y = Lazy::from(&x).conv2d(&w, config(1, 1, 1, 1), Fused { measure: true, ..Fused::default() });

@@ -253,56 +253,112 @@ impl WithSimd for Output<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Output { tiles, block, y, columns: columns_len, stride, store } = self;
-        let Store { out, channels, bias, add, accumulate, .. } = store;
-        for (i, t) in block.enumerate() {
-            let (image, ty, tx) = tiles.place(t);
-            let (y0, x0) = (ty * TILE, tx * TILE);
-            let (height, width) = ((tiles.height - y0).min(TILE), (tiles.width - x0).min(TILE));
-            let corner = ((image * tiles.height + y0) * tiles.width + x0) * channels;
-            let y = &y[i * stride..][..POSITIONS * columns_len];
-            let mut c = 0;
-            while c < channels {
-                let len = (channels - c).min(S::F32_LANES);
+        let channels = self.store.channels;
+        match channels / S::F32_LANES {
+            _ if channels != self.columns || self.store.bias.is_some() => self.any(simd),
+            2 => self.whole::<S, 2>(simd),
+            4 => self.whole::<S, 4>(simd),
+            8 => self.whole::<S, 8>(simd),
+            16 => self.whole::<S, 16>(simd),
+            32 => self.whole::<S, 32>(simd),
+            _ => self.any(simd),
+        }
+    }
+}
+
+impl Output<'_> {
+    /// For channels of `V` vectors, without bias: whole tiles are written without choices or checks in the loop.
+    #[inline(always)]
+    fn whole<S: Simd, const V: usize>(mut self, simd: S) {
+        let channels = self.store.channels;
+        for (i, t) in self.block.clone().enumerate() {
+            let (corner, [height, width]) = self.place(t);
+            let y = pixels::<S, V, POSITIONS>(&self.y[i * self.stride..][..POSITIONS * channels]);
+            let Some(y) = y.filter(|_| height == TILE && width == TILE) else {
+                self.tile(simd, i, t);
+                continue;
+            };
+            let Store { out, add, accumulate, .. } = &mut self.store;
+            for v in 0..V {
                 let columns = six(
                     #[inline(always)]
-                    |x| {
-                        let column = six(
-                            #[inline(always)]
-                            |r| load(simd, &y[(r * WINDOW + x) * columns_len + c..][..S::F32_LANES]),
-                        );
-                        output_1d(simd, column)
-                    },
+                    |x| output_1d(simd, [y[x][v], y[6 + x][v], y[12 + x][v], y[18 + x][v], y[24 + x][v], y[30 + x][v]]),
                 );
-                for r in 0..height {
+                for r in 0..TILE {
                     let [c0, c1, c2, c3, c4, c5] = &columns;
-                    let row = output_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r], c5[r]]);
-                    let at = corner + r * tiles.width * channels + c;
-                    if len == S::F32_LANES && width == TILE && bias.is_none() && add.is_none() {
-                        // The usual case, without a choice for each vector.
-                        let out = &mut out[at..][..(TILE - 1) * channels + S::F32_LANES];
-                        for (s, v) in row.into_iter().enumerate() {
-                            let out = &mut S::as_mut_simd_f32s(&mut out[s * channels..][..S::F32_LANES]).0[0];
-                            *out = if accumulate { simd.add_f32s(*out, v) } else { v };
+                    let mut row = output_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r], c5[r]]);
+                    let at = corner + r * self.tiles.width * channels;
+                    if let Some(add) = add.and_then(|add| pixels::<S, V, TILE>(&add[at..][..TILE * channels])) {
+                        for s in 0..TILE {
+                            row[s] = simd.add_f32s(row[s], add[s][v]);
                         }
-                        continue;
                     }
-                    for (s, mut v) in row.into_iter().enumerate().take(width) {
-                        let at = at + s * channels;
-                        if let Some(bias) = bias {
-                            v = simd.add_f32s(v, some(simd, &bias[c..], len));
-                        }
-                        if let Some(add) = add {
-                            v = simd.add_f32s(v, some(simd, &add[at..], len));
-                        }
-                        if accumulate {
-                            v = simd.add_f32s(v, some(simd, &out[at..], len));
-                        }
-                        put(simd, &mut out[at..], len, v);
+                    let out = S::as_mut_simd_f32s(&mut out[at..][..TILE * channels]).0.as_chunks_mut::<V>().0;
+                    let Some(out) = out.first_chunk_mut::<TILE>() else { continue };
+                    for s in 0..TILE {
+                        out[s][v] = if *accumulate { simd.add_f32s(out[s][v], row[s]) } else { row[s] };
                     }
                 }
-                c += len;
             }
+        }
+    }
+
+    #[inline(always)]
+    fn any<S: Simd>(mut self, simd: S) {
+        for (i, t) in self.block.clone().enumerate() {
+            self.tile(simd, i, t);
+        }
+    }
+
+    /// Where tile `t` begins in the output, and how much of it exists.
+    #[inline(always)]
+    fn place(&self, t: usize) -> (usize, [usize; 2]) {
+        let Tiles { height, width, .. } = *self.tiles;
+        let (image, ty, tx) = self.tiles.place(t);
+        let (y, x) = (ty * TILE, tx * TILE);
+        let corner = ((image * height + y) * width + x) * self.store.channels;
+        (corner, [(height - y).min(TILE), (width - x).min(TILE)])
+    }
+
+    /// Any tile, the `i`-th of the block.
+    #[inline(always)]
+    fn tile<S: Simd>(&mut self, simd: S, i: usize, t: usize) {
+        let (corner, [height, width]) = self.place(t);
+        let columns_len = self.columns;
+        let y = &self.y[i * self.stride..][..POSITIONS * columns_len];
+        let Store { out, channels, bias, add, accumulate, .. } = &mut self.store;
+        let channels = *channels;
+        let mut c = 0;
+        while c < channels {
+            let len = (channels - c).min(S::F32_LANES);
+            let columns = six(
+                #[inline(always)]
+                |x| {
+                    let column = six(
+                        #[inline(always)]
+                        |r| load(simd, &y[(r * WINDOW + x) * columns_len + c..][..S::F32_LANES]),
+                    );
+                    output_1d(simd, column)
+                },
+            );
+            for r in 0..height {
+                let [c0, c1, c2, c3, c4, c5] = &columns;
+                let row = output_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r], c5[r]]);
+                for (s, mut v) in row.into_iter().enumerate().take(width) {
+                    let at = corner + (r * self.tiles.width + s) * channels + c;
+                    if let Some(bias) = bias {
+                        v = simd.add_f32s(v, some(simd, &bias[c..], len));
+                    }
+                    if let Some(add) = add {
+                        v = simd.add_f32s(v, some(simd, &add[at..], len));
+                    }
+                    if *accumulate {
+                        v = simd.add_f32s(v, some(simd, &out[at..], len));
+                    }
+                    put(simd, &mut out[at..], len, v);
+                }
+            }
+            c += len;
         }
     }
 }
