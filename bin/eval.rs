@@ -57,12 +57,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn eval(args: &Args) -> Result<(), Failure> {
-    if let Some(name) = &args.model {
+    let model = args.model.as_deref().map(nn::models::anchored).transpose()?;
+    if let Some(name) = &model {
         Model::outline(name, 10).map(drop)?;
     }
     let path = run::weight_file(&args.weights);
     let checkpoint = checkpoint::read(&path)?;
-    let named = args.model.clone().or_else(|| checkpoint.metadata.as_ref().map(|metadata| metadata.model.clone()));
+    let named = model.or_else(|| checkpoint.metadata.as_ref().map(|metadata| metadata.model.clone()));
     let name = named.ok_or_else(|| {
         Failure::input(format!("{} does not say which network it is for; name it with --model", path.display()))
     })?;

@@ -14,6 +14,7 @@ mod pool;
 mod presets;
 mod run;
 mod signals;
+mod topology;
 mod train;
 mod training;
 
@@ -36,6 +37,7 @@ enum Command {
     Models(models::Args),
     Presets(presets::Args),
     Bench(bench::Args),
+    Topology(Box<topology::Args>),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(&args),
         Command::Presets(args) => presets::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Topology(args) => topology::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -157,6 +157,9 @@ fn anchor(layers: &mut Layers) -> Result<(), Failure> {
     if !config.init.is_empty() {
         layers.replace("init", images::anchored_path(Path::new(&config.init))?);
     }
+    if config.model.ends_with(".toml") {
+        layers.replace("model", nn::models::anchored(&config.model)?);
+    }
     Ok(())
 }
 

@@ -158,7 +158,7 @@ fn sizes_that_do_not_exist_get_a_way_out() {
     assert!(message("densenet40").contains("give one growth"));
     assert!(message("densenet40-0").contains("without channels"));
     assert!(message("densenet40-12-stem0").contains("without channels"));
-    assert!(message("densenet3004-1000").contains("million parameters"));
+    assert!(message("densenet3004-1000").contains("300 million is the limit"));
     assert!(message("densenet40-99999999").contains("million parameters"));
     assert!(message("mixnet40-12").contains("as in 40-12-12"));
     assert!(message("mixnet40-0-0").contains("without channels"));

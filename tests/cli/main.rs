@@ -6,6 +6,7 @@ mod crashes;
 mod resuming;
 mod running;
 mod surface;
+mod topology;
 
 use assert_cmd::Command;
 use serde_json::Value;

@@ -1,5 +1,6 @@
 //! Three stages, wired by data: DenseNet, SparseNet, MixNet and what else there is between them.
 
+use super::SparseSum;
 use crate::aggregation::{Gather, How, Map, Widths, Wiring};
 use crate::blocks::{DenseUnit, MixedLinkUnit, ResidualFunction, Stage, Transition, Unit};
 use crate::context::Context;
@@ -29,6 +30,17 @@ pub struct Aggregation {
     pub bottleneck: bool,
     /// Whether a transition halves the channels, rounded down. It gives at least what the next stage's layers add.
     pub halve: bool,
+    /// How one stage leads to the next.
+    pub crossing: Crossing,
+}
+
+/// What lies between two stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crossing {
+    /// BN-ReLU-conv1x1 and a 2x2 average pool, as in DenseNet.
+    Convolution,
+    /// Every second pixel and zero channels, as in ResNet with shortcut option A: no parameters, for sums alone.
+    Padding,
 }
 
 impl Aggregation {
@@ -45,11 +57,12 @@ impl Aggregation {
             appended: growth,
             bottleneck,
             halve: bottleneck,
+            crossing: Crossing::Convolution,
         }
     }
 
-    /// Sums of 16, 32 and 64 channels; transitions double them.
-    pub fn sum(gather: Gather, layers: usize) -> Aggregation {
+    /// Sums of 16, 32 and 64 channels.
+    pub fn sum(gather: Gather, layers: usize, crossing: Crossing) -> Aggregation {
         Aggregation {
             gather,
             how: How::Sum,
@@ -59,6 +72,7 @@ impl Aggregation {
             appended: [0; 3],
             bottleneck: false,
             halve: false,
+            crossing,
         }
     }
 
@@ -73,7 +87,19 @@ impl Aggregation {
             appended: [appended; 3],
             bottleneck: true,
             halve: true,
+            crossing: Crossing::Convolution,
         }
+    }
+
+    /// The network.
+    ///
+    /// # Errors
+    /// If its links or widths do not go together.
+    pub fn build(&self, b: &mut Builder, classes: usize) -> Result<Box<dyn Network>, Error> {
+        Ok(match self.crossing {
+            Crossing::Convolution => Box::new(Aggregated::new(b, self, classes)?),
+            Crossing::Padding => Box::new(SparseSum::new(b, self, classes)?),
+        })
     }
 
     /// The links of each stage.
@@ -82,6 +108,14 @@ impl Aggregation {
     /// If the rule wires no stage of so many layers.
     pub fn wiring(&self) -> Result<Wiring, Error> {
         Wiring::new(&self.gather, self.layers)
+    }
+
+    /// Whether links and widths go together; the network may still be too large to build.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn check(&self) -> Result<(), Error> {
+        self.channels(&self.wiring()?).map(drop)
     }
 
     /// Input channels of each stage, and of the head.
@@ -97,17 +131,24 @@ impl Aggregation {
                 _ => (if self.halve { exit / 2 } else { exit }).max(self.added[stage + 1]).max(1),
             };
         }
+        let [w1, w2, w3] = self.added;
+        if self.crossing == Crossing::Padding && (self.how != How::Sum || w1 > w2 || w2 > w3) {
+            return Err(Error::Wiring(
+                "only sums whose channels do not become fewer can cross stages by padding; cross by convolution".into(),
+            ));
+        }
         Ok(channels)
     }
 
-    fn widths(&self, stage: usize, input: usize) -> Widths {
+    pub(super) fn widths(&self, stage: usize, input: usize) -> Widths {
         Widths { input, added: self.added[stage], appended: self.appended[stage] }
     }
 
     /// # Errors
-    /// If the network would not fit into any memory: better said than found out.
-    fn check_size(&self, wiring: &Wiring, channels: [usize; 4]) -> Result<(), Error> {
-        const MOST: f64 = 1e9;
+    /// As [`Aggregation::check`], or if the weights, with gradient and momentum, would take gigabytes: better said than found out.
+    pub(super) fn sized(&self, wiring: &Wiring) -> Result<[usize; 4], Error> {
+        const MOST: f64 = 3e8;
+        let channels = self.channels(wiring)?;
         let mut weights = 0.0;
         for (stage, &input) in channels[..3].iter().enumerate() {
             let widths = self.widths(stage, input);
@@ -117,10 +158,10 @@ impl Aggregation {
             weights += wide.sum::<f64>() * width * if self.bottleneck { 4.0 } else { 9.0 };
         }
         if weights <= MOST {
-            return Ok(());
+            return Ok(channels);
         }
         Err(Error::Wiring(format!(
-            "the network would have about {:.0} million parameters, and 1000 million is the limit; take fewer layers or channels",
+            "the network would have about {:.0} million parameters, and 300 million is the limit; take fewer layers or channels",
             weights / 1e6
         )))
     }
@@ -140,14 +181,13 @@ pub struct Aggregated {
 }
 
 impl Aggregated {
-    /// The network that `of` describes.
+    /// The network that `of` describes, whatever its crossing.
     ///
     /// # Errors
     /// If its links or widths do not go together.
     pub fn new(b: &mut Builder, of: &Aggregation, classes: usize) -> Result<Aggregated, Error> {
         let wiring = of.wiring()?;
-        let channels = of.channels(&wiring)?;
-        of.check_size(&wiring, channels)?;
+        let channels = of.sized(&wiring)?;
         let conv1 = b.conv(3, of.stem, 3, 1);
         let stage = |b: &mut Builder, i: usize| {
             let widths = of.widths(i, channels[i]);

@@ -1,7 +1,7 @@
 //! DenseNet for CIFAR: every layer reads all earlier outputs of its stage, concatenated.
 
 use super::spec::Spec;
-use super::{Aggregated, Aggregation, Built, Family, ModelInfo};
+use super::{Aggregation, Built, Family, ModelInfo};
 use crate::aggregation::Gather;
 use crate::init::Builder;
 
@@ -49,7 +49,7 @@ fn build(name: &str, classes: usize, b: &mut Builder) -> Option<Built> {
         let layers = concat_layers(&spec, bottleneck)?;
         let mut of = Aggregation::concat(Gather::All, layers, growth, bottleneck);
         of.stem = stem.unwrap_or(if bottleneck { of.stem } else { 16 });
-        Ok(Box::new(Aggregated::new(b, &of, classes)?) as _)
+        of.build(b, classes)
     })
 }
 

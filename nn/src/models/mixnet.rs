@@ -1,7 +1,7 @@
 //! Mixed Link Networks for CIFAR: half of a layer's output is added to the last channels, half is appended.
 
 use super::spec::Spec;
-use super::{Aggregated, Aggregation, Built, Family, ModelInfo};
+use super::{Aggregation, Built, Family, ModelInfo};
 use crate::aggregation::{Gather, How};
 use crate::init::Builder;
 
@@ -43,5 +43,5 @@ pub(super) fn mixed(spec: &Spec, gather: Gather, how: How, classes: usize, b: &m
         _ => return Err(spec.impossible("give the channels that a layer adds and appends, as in 40-12-12")),
     };
     let of = Aggregation::mixed(gather, how, spec.layers(6, 4)?, added, appended);
-    Ok(Box::new(Aggregated::new(b, &of, classes)?))
+    of.build(b, classes)
 }

@@ -12,13 +12,15 @@ mod spec;
 mod vgg;
 mod wide_resnet;
 mod wired;
+mod wiring_file;
 
-pub use aggregated::{Aggregated, Aggregation};
+pub use aggregated::{Aggregated, Aggregation, Crossing};
 pub use mobilenet::{MobileNetV1, MobileNetV2};
 pub use preact_resnet::PreActResNet;
 pub use resnet::{ResNet, Unit};
 pub use sparse_sum::SparseSum;
 pub use vgg::Vgg;
+pub use wiring_file::{PerStage, WiringFile, anchored};
 
 use crate::error::Error;
 use crate::init::Builder;
@@ -66,7 +68,7 @@ pub fn zoo() -> Vec<ModelInfo> {
     FAMILIES.iter().flat_map(|family| (family.listed)()).collect()
 }
 
-/// The network called `name`.
+/// The network called `name`, or described in the file of that name if it ends in `.toml`.
 ///
 /// # Errors
 /// If there is none: the message names the nearest that exists.
@@ -74,6 +76,9 @@ pub(crate) fn build(name: &str, classes: usize, builder: &mut Builder) -> Built 
     if !(2..=100_000).contains(&classes) {
         let rule = "a network tells at least 2 classes apart, and at most 100,000";
         return Err(Error::Setting { setting: "the number of classes", value: classes.to_string(), rule });
+    }
+    if wiring_file::is_path(name) {
+        return wiring_file::build(name, classes, builder);
     }
     let found = FAMILIES.iter().find_map(|family| (family.build)(name, classes, builder));
     found.unwrap_or_else(|| Err(Error::UnknownModel { name: name.into(), nearest: nearest(name) }))

@@ -1,6 +1,7 @@
 //! SparseNet's sum variant with parameter-free crossings, which makes it a thinned ResNet.
 
-use crate::aggregation::{Gather, How, Map, Widths, Wiring};
+use super::Aggregation;
+use crate::aggregation::{How, Map};
 use crate::blocks::{ResidualFunction, Shortcut, ShortcutKind, Stage};
 use crate::context::Context;
 use crate::error::Error;
@@ -24,29 +25,33 @@ pub struct SparseSum {
     linear: Linear,
 }
 
-const WIDTHS: [usize; 3] = [16, 32, 64];
-
 impl SparseSum {
-    /// A network with `layers` layers per stage, two convolutions each.
+    /// The network that `of` describes, whose crossing must be [`Padding`](super::Crossing::Padding).
     ///
     /// # Errors
-    /// If the rule wires no such stage.
-    pub fn new(b: &mut Builder, gather: &Gather, layers: usize, classes: usize) -> Result<SparseSum, Error> {
-        let wiring = Wiring::new(gather, layers)?;
-        let conv1 = b.conv(3, WIDTHS[0], 3, 1);
+    /// If its links or widths do not go together.
+    pub fn new(b: &mut Builder, of: &Aggregation, classes: usize) -> Result<SparseSum, Error> {
+        let wiring = of.wiring()?;
+        of.sized(&wiring)?;
+        let [w1, w2, w3] = of.added;
+        let conv1 = b.conv(3, w1, 3, 1);
         let mut stage = |i: usize| {
-            let width = WIDTHS[i];
-            let widths = Widths { input: width, added: width, appended: 0 };
-            Stage::new(wiring.clone(), How::Sum, widths, |layer, c_in| {
+            let width = of.added[i];
+            Stage::new(wiring.clone(), How::Sum, of.widths(i, width), |layer, c_in| {
                 Box::new(match (i, layer) {
-                    (1.., 1) => ResidualFunction::new(b, WIDTHS[i - 1], width, 2),
+                    (1.., 1) => ResidualFunction::new(b, of.added[i - 1], width, 2),
                     _ => ResidualFunction::new(b, c_in, width, 1),
                 })
             })
         };
         let stages = [stage(0)?, stage(1)?, stage(2)?];
-        let crossings = [0, 1].map(|i| Shortcut::new(b, ShortcutKind::A, (WIDTHS[i], WIDTHS[i + 1]), 2, false));
-        Ok(SparseSum { conv1, stages, crossings, bn: b.batch_norm(64), linear: b.linear(64, classes) })
+        let crossings = [(w1, w2), (w2, w3)].map(|channels| Shortcut::new(b, ShortcutKind::A, channels, 2, false));
+        Ok(SparseSum { conv1, stages, crossings, bn: b.batch_norm(w3), linear: b.linear(w3, classes) })
+    }
+
+    /// The stages, whose wiring the forward pass follows.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
     }
 }
 

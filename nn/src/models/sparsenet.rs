@@ -2,7 +2,7 @@
 
 use super::densenet::concat_layers;
 use super::spec::Spec;
-use super::{Aggregated, Aggregation, Built, Family, ModelInfo, SparseSum};
+use super::{Aggregation, Built, Crossing, Family, ModelInfo};
 use crate::aggregation::Gather;
 use crate::init::Builder;
 
@@ -11,7 +11,7 @@ use crate::init::Builder;
 /// channels. `-base3` takes powers of 3 instead of 2.
 ///
 /// A sum of depth `6n + 2`, counted as ResNet counts, crosses stages without parameters and has exactly ResNet's
-/// ([`SparseSum`]). One of depth `6n + 4`, `sparsenet-sum40`, has two 1x1 convolutions there, as the concatenating nets do.
+/// ([`SparseSum`](super::SparseSum)). One of depth `6n + 4`, `sparsenet-sum40`, has two 1x1 convolutions there, as the concatenating nets do.
 ///
 /// The first convolution has twice the first growth: the published code says once, which its author calls a mistake left in.
 pub(super) const FAMILY: Family = Family { listed, build };
@@ -66,22 +66,22 @@ fn build(name: &str, classes: usize, b: &mut Builder) -> Option<Built> {
     }
     match form {
         "" | "-bc" => Some(concat(&spec, gather, form == "-bc", classes, b)),
-        "-sum" => Some(sum(&spec, &gather, classes, b)),
+        "-sum" => Some(sum(&spec, gather, classes, b)),
         _ => None,
     }
 }
 
 pub(super) fn concat(spec: &Spec, gather: Gather, bottleneck: bool, classes: usize, b: &mut Builder) -> Built {
     let of = Aggregation::concat(gather, concat_layers(spec, bottleneck)?, spec.growth_per_stage()?, bottleneck);
-    Ok(Box::new(Aggregated::new(b, &of, classes)?))
+    of.build(b, classes)
 }
 
-pub(super) fn sum(spec: &Spec, gather: &Gather, classes: usize, b: &mut Builder) -> Built {
+pub(super) fn sum(spec: &Spec, gather: Gather, classes: usize, b: &mut Builder) -> Built {
     if !spec.growths.is_empty() {
         return Err(spec.impossible("a sum has 16, 32 and 64 channels and takes no growth"));
     }
     if let Ok(layers) = spec.layers(6, 4) {
-        return Ok(Box::new(Aggregated::new(b, &Aggregation::sum(gather.clone(), layers), classes)?));
+        return Aggregation::sum(gather, layers, Crossing::Convolution).build(b, classes);
     }
     let layers = spec.layers(6, 2).map_err(|_| {
         let below = (spec.depth.clamp(8, 6_000) - 2) / 6 * 6 + 2;
@@ -90,5 +90,5 @@ pub(super) fn sum(spec: &Spec, gather: &Gather, classes: usize, b: &mut Builder)
             below + 2
         ))
     })?;
-    Ok(Box::new(SparseSum::new(b, gather, layers, classes)?))
+    Aggregation::sum(gather, layers, Crossing::Padding).build(b, classes)
 }

@@ -41,7 +41,7 @@ fn build(name: &str, classes: usize, b: &mut Builder) -> Option<Built> {
     Some(match how {
         "concat" => sparsenet::concat(&spec, gather, false, classes, b),
         "concat-bc" => sparsenet::concat(&spec, gather, true, classes, b),
-        "sum" => sparsenet::sum(&spec, &gather, classes, b),
+        "sum" => sparsenet::sum(&spec, gather, classes, b),
         "mixed" => mixnet::mixed(&spec, gather, How::MixedLink, classes, b),
         "dual" => mixnet::mixed(&spec, gather, How::DualPath, classes, b),
         _ => return None,
