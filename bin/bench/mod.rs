@@ -4,6 +4,7 @@ mod conv;
 mod kernel;
 mod naive;
 mod peak;
+mod peers;
 mod step;
 mod timing;
 
@@ -20,6 +21,7 @@ pub struct Args {
 enum What {
     Step(step::Args),
     Conv(conv::Args),
+    Peers(peers::Args),
 }
 
 /// Runs the command.
@@ -27,5 +29,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.what {
         What::Step(args) => step::run(args),
         What::Conv(args) => conv::run(args),
+        What::Peers(args) => peers::run(args),
     }
 }

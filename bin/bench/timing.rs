@@ -22,13 +22,7 @@ impl Times {
 
     /// The middle one, in ms.
     pub fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
-        let n = sorted.len();
-        if n == 0 {
-            return 0.0;
-        }
-        (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
+        median(&self.0)
     }
 
     /// The shortest, in ms.
@@ -40,6 +34,17 @@ impl Times {
     pub fn count(&self) -> usize {
         self.0.len()
     }
+}
+
+/// The middle value, or the mean of the two in the middle; 0 of none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len();
+    if n == 0 {
+        return 0.0;
+    }
+    (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
 }
 
 fn timed(work: &mut impl FnMut()) -> f64 {

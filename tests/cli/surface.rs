@@ -79,6 +79,51 @@ fn benches_report_what_scripts_read() {
 }
 
 #[test]
+#[cfg(unix)]
+fn peers_are_compared_with_ours_where_the_network_is_the_same() {
+    let place = Place::new();
+    let peer = |file: &str, script: &str| {
+        std::fs::write(place.path(file), script).expect("a script");
+        format!("sh '{}'", place.path(file).display())
+    };
+    let bench = |peer: &str| {
+        ["bench", "peers", "--models", "resnet20", "--rounds", "1", "--batch", "2", "--threads", "1", "--steps", "1"]
+            .map(str::to_string)
+            .into_iter()
+            .chain(["--json".to_string(), "--peer".into(), peer.into()])
+            .collect::<Vec<_>>()
+    };
+    let done = |peer: &str| {
+        let args = bench(peer);
+        objects(&place.done(&args.iter().map(String::as_str).collect::<Vec<_>>())).remove(0)
+    };
+    let refused = |peer: &str, code| {
+        let args = bench(peer);
+        place.refused(code, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let says = |params: u64| {
+        format!(
+            "echo warming up; test \"$*\" = '--model resnet20 --batch 2 --threads 1' || exit 3\n\
+             echo '{{\"img_s\": 0.5, \"peak_rss_mib\": 1000, \"params\": {params}, \"fwd_macs\": 40551040, \"mode\": \"eager\"}}'\n"
+        )
+    };
+    let row = done(&peer("same.sh", &says(269_722)));
+    let ratio = |key: &str| row[key].as_f64().expect("a ratio");
+    assert_eq!(ratio("ratio"), ratio("ours_images_per_s") / 0.5, "{row}");
+    assert_eq!((&row["model"], &row["batch"], &row["peer_mode"]), (&"resnet20".into(), &2.into(), &"eager".into()));
+    if cfg!(target_os = "linux") {
+        assert!(ratio("memory_ratio") > 0.001 && ratio("memory_ratio") < 1.0, "{row}");
+    }
+    let other = done(&peer("other.sh", &says(269_723)));
+    assert!(other["ratio"].is_null() && other["memory_ratio"].is_null(), "{other}");
+
+    assert!(refused(&peer("fails.sh", "echo no torch here >&2; exit 4"), 1).contains("no torch here"));
+    assert!(refused(&peer("mute.sh", "echo hello"), 1).contains("no JSON object"));
+    assert!(refused(&peer("poor.sh", "echo '{\"img_s\": 1}'"), 1).contains("`peak_rss_mib`"));
+    assert!(refused("no-such-program", 2).contains("cannot run the peer"));
+}
+
+#[test]
 fn help_and_usage() {
     let place = Place::new();
     place.done(&["--help"]);
