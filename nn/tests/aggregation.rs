@@ -5,7 +5,7 @@ use engine::gradcheck::sample;
 use engine::ops::{Pool2d, concat};
 use engine::{Conv2d, Gradients, Tensor};
 use nn::aggregation::{Gather, How, Map, Output, Widths, Wiring, digit_sum};
-use nn::blocks::{DenseUnit, MixedLinkUnit, Stage, Unit};
+use nn::blocks::{DenseUnit, DualPathConfig, DualPathUnit, MixedLinkUnit, Stage, Unit};
 use nn::gradcheck::check;
 use nn::models::{Aggregated, Aggregation};
 use nn::{Builder, Context, Model, Module, Network, Param, ParamKind, StateDict, Visitor};
@@ -121,6 +121,11 @@ fn whole_stages_agree_with_f64() {
             let unit = |_, c_in| -> Box<dyn Unit> {
                 match how {
                     How::Concat => Box::new(DenseUnit::new(b, c_in, widths.appended, false)),
+                    How::DualPath => {
+                        let Widths { added, appended, .. } = widths;
+                        let config = DualPathConfig { inner: 4, groups: 2, added, appended, stride: 1 };
+                        Box::new(DualPathUnit::new(b, c_in, config))
+                    }
                     _ => Box::new(MixedLinkUnit::new(b, c_in, widths.added, widths.appended)),
                 }
             };

@@ -95,6 +95,33 @@ fn mixed_link_networks() {
     assert_eq!(outline("wired-all-dual40-12-12", 10).num_params(), 337_762, "where sums land changes no size");
 }
 
+#[test]
+fn dual_path_networks() {
+    parameters(&[
+        ("dpn-small29", 455_386, 485_716),
+        ("dpn-small38", 599_930, 631_700),
+        ("dpn-small56", 900_058, 934_708),
+    ]);
+    for (name, params) in [("dpn26", 11_574_842), ("dpn92", 34_236_634)] {
+        assert_eq!(outline(name, 10).num_params(), params, "{name}");
+    }
+}
+
+#[test]
+fn inception_and_shufflenets() {
+    for (name, params) in [
+        ("googlenet-bias", 6_166_250),
+        ("googlenet", 6_158_346),
+        ("shufflenet-g2", 887_582),
+        ("shufflenet-g3", 862_768),
+        ("shufflenetv2-x0.5", 352_042),
+        ("shufflenetv2-x1", 1_263_854),
+        ("shufflenetv2-x1.5", 2_488_874),
+    ] {
+        assert_eq!(outline(name, 10).num_params(), params, "{name}");
+    }
+}
+
 /// The first four exactly as counted by forward hooks on the PyTorch networks that ours are timed against; the rest rounded.
 #[test]
 fn multiply_accumulates() {
@@ -162,6 +189,7 @@ fn sizes_that_do_not_exist_get_a_way_out() {
     assert!(message("densenet40-99999999").contains("million parameters"));
     assert!(message("mixnet40-12").contains("as in 40-12-12"));
     assert!(message("mixnet40-0-0").contains("without channels"));
+    assert!(message("dpn50").contains("26 or 92") && message("dpn-small30").contains("near it are 29 and 38"));
     assert!(message("wired-nearest-concat40-12").contains("there are all, previous"));
     for unknown in ["densenet", "densenet40-12-x", "densenet40-12-leaf3", "sparsenet-max40", "wired-all-max40-12"] {
         assert!(message(unknown).contains("did you mean"), "{unknown}");

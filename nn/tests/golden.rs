@@ -171,3 +171,23 @@ fn densenet_bc100_equals_pytorch() {
 fn sparsenet40_equals_pytorch() {
     agrees("sparsenet40-12");
 }
+
+#[test]
+fn dpn26_equals_pytorch() {
+    agrees("dpn26");
+}
+
+#[test]
+fn googlenet_equals_pytorch() {
+    agrees("googlenet");
+}
+
+#[test]
+fn shufflenet_equals_pytorch() {
+    agrees("shufflenet-g2");
+}
+
+#[test]
+fn shufflenetv2_equals_pytorch() {
+    agrees("shufflenetv2-x0.5");
+}

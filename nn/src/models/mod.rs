@@ -2,10 +2,13 @@
 
 mod aggregated;
 mod densenet;
+mod dpn;
+mod inception;
 mod mixnet;
 mod mobilenet;
 mod preact_resnet;
 mod resnet;
+mod shufflenet;
 mod sparse_sum;
 mod sparsenet;
 mod spec;
@@ -15,9 +18,12 @@ mod wired;
 mod wiring_file;
 
 pub use aggregated::{Aggregated, Aggregation, Crossing};
+pub use dpn::{Dpn, SmallDpn};
+pub use inception::GoogLeNet;
 pub use mobilenet::{MobileNetV1, MobileNetV2};
 pub use preact_resnet::PreActResNet;
 pub use resnet::{ResNet, Unit};
+pub use shufflenet::ShuffleNet;
 pub use sparse_sum::SparseSum;
 pub use vgg::Vgg;
 pub use wiring_file::{PerStage, WiringFile, anchored};
@@ -58,9 +64,12 @@ const FAMILIES: &[Family] = &[
     densenet::FAMILY,
     sparsenet::FAMILY,
     mixnet::FAMILY,
+    dpn::FAMILY,
     wired::FAMILY,
     vgg::FAMILY,
     mobilenet::FAMILY,
+    inception::FAMILY,
+    shufflenet::FAMILY,
 ];
 
 /// The listed models, all of which can be built; most families exist in any fitting depth besides.

@@ -265,6 +265,146 @@ class DenseNet(nn.Module):
         return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
 
 
+class DualPath(nn.Module):
+    """kuangliu/pytorch-cifar's dual path unit."""
+    def __init__(self, i, m, o, k, s, first):
+        super().__init__()
+        self.o = o
+        self.conv1, self.bn1 = conv(i, m, 1), nn.BatchNorm2d(m)
+        self.conv2, self.bn2 = nn.Conv2d(m, m, 3, s, 1, groups=32, bias=False), nn.BatchNorm2d(m)
+        self.conv3, self.bn3 = conv(m, o + k, 1), nn.BatchNorm2d(o + k)
+        if first:
+            self.shortcut = nn.Sequential(conv(i, o + k, 1, s), nn.BatchNorm2d(o + k))
+
+    def forward(self, x):
+        y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        y, s, o = self.bn3(self.conv3(y)), self.shortcut(x) if hasattr(self, "shortcut") else x, self.o
+        return F.relu(torch.cat([s[:, :o] + y[:, :o], s[:, o:], y[:, o:]], 1))
+
+
+class Dpn(nn.Module):
+    def __init__(self, units):
+        super().__init__()
+        self.conv1, self.bn1, i = conv(3, 64), nn.BatchNorm2d(64), 64
+        for stage, (o, m, k, n) in enumerate(zip((256, 512, 1024, 2048), (96, 192, 384, 768), (16, 32, 24, 128), units)):
+            layers = []
+            for b in range(n):
+                layers.append(DualPath(i, m, o, k, 2 if stage and not b else 1, not b))
+                i = o + (b + 2) * k
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
+        self.linear = nn.Linear(i, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.linear(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3)))
+
+
+def cbr(i, o, k):
+    return [conv(i, o, k), nn.BatchNorm2d(o), nn.ReLU()]
+
+
+class Inception(nn.Module):
+    def __init__(self, i, a, b, c, d, e, f):
+        super().__init__()
+        self.b1 = nn.Sequential(*cbr(i, a, 1))
+        self.b2 = nn.Sequential(*cbr(i, b, 1), *cbr(b, c, 3))
+        self.b3 = nn.Sequential(*cbr(i, d, 1), *cbr(d, e, 3), *cbr(e, e, 3))
+        self.b4 = nn.Sequential(nn.MaxPool2d(3, 1, 1), *cbr(i, f, 1))
+
+    def forward(self, x):
+        return torch.cat([self.b1(x), self.b2(x), self.b3(x), self.b4(x)], 1)
+
+
+class GoogLeNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pre_layers = nn.Sequential(*cbr(3, 192, 3))
+        self.a3, self.b3 = Inception(192, 64, 96, 128, 16, 32, 32), Inception(256, 128, 128, 192, 32, 96, 64)
+        self.a4, self.b4 = Inception(480, 192, 96, 208, 16, 48, 64), Inception(512, 160, 112, 224, 24, 64, 64)
+        self.c4, self.d4 = Inception(512, 128, 128, 256, 24, 64, 64), Inception(512, 112, 144, 288, 32, 64, 64)
+        self.e4, self.a5 = Inception(528, 256, 160, 320, 32, 128, 128), Inception(832, 256, 160, 320, 32, 128, 128)
+        self.b5, self.linear = Inception(832, 384, 192, 384, 48, 128, 128), nn.Linear(1024, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(self.b3(self.a3(self.pre_layers(x))), 3, 2, 1)
+        x = F.max_pool2d(self.e4(self.d4(self.c4(self.b4(self.a4(x))))), 3, 2, 1)
+        return self.linear(self.b5(self.a5(x)).mean((2, 3)))
+
+
+def shuffle(x, g):
+    n, c, h, w = x.shape
+    return x.view(n, g, c // g, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+class Shuffle1(nn.Module):
+    def __init__(self, i, o, s, groups):
+        super().__init__()
+        self.s, o, self.g = s, o - i if s == 2 else o, 1 if i == 24 else groups
+        m = o // 4
+        self.conv1, self.bn1 = nn.Conv2d(i, m, 1, groups=self.g, bias=False), nn.BatchNorm2d(m)
+        self.conv2, self.bn2 = depthwise(m, s), nn.BatchNorm2d(m)
+        self.conv3, self.bn3 = nn.Conv2d(m, o, 1, groups=groups, bias=False), nn.BatchNorm2d(o)
+
+    def forward(self, x):
+        y = shuffle(F.relu(self.bn1(self.conv1(x))), self.g)
+        y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(y)))))
+        return F.relu(y + x if self.s == 1 else torch.cat([y, F.avg_pool2d(x, 3, 2, 1)], 1))
+
+
+class Split(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        c //= 2
+        self.conv1, self.bn1 = conv(c, c, 1), nn.BatchNorm2d(c)
+        self.conv2, self.bn2 = depthwise(c, 1), nn.BatchNorm2d(c)
+        self.conv3, self.bn3 = conv(c, c, 1), nn.BatchNorm2d(c)
+
+    def forward(self, x):
+        x, y = x.chunk(2, 1)
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(y)))))
+        return shuffle(torch.cat([x, F.relu(self.bn3(self.conv3(y)))], 1), 2)
+
+
+class Down(nn.Module):
+    def __init__(self, i, o):
+        super().__init__()
+        m = o // 2
+        self.conv1, self.bn1, self.conv2, self.bn2 = depthwise(i, 2), nn.BatchNorm2d(i), conv(i, m, 1), nn.BatchNorm2d(m)
+        self.conv3, self.bn3, self.conv4, self.bn4 = conv(i, m, 1), nn.BatchNorm2d(m), depthwise(m, 2), nn.BatchNorm2d(m)
+        self.conv5, self.bn5 = conv(m, m, 1), nn.BatchNorm2d(m)
+
+    def forward(self, x):
+        left = F.relu(self.bn2(self.conv2(self.bn1(self.conv1(x)))))
+        right = self.bn4(self.conv4(F.relu(self.bn3(self.conv3(x)))))
+        return shuffle(torch.cat([left, F.relu(self.bn5(self.conv5(right)))], 1), 2)
+
+
+class ShuffleNet(nn.Module):
+    """stage: from the input and output channels of a stage and its number, its units."""
+    def __init__(self, kernel, widths, stage, last=None):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 24, kernel), nn.BatchNorm2d(24)
+        i = 24
+        for n, o in enumerate(widths):
+            setattr(self, f"layer{n + 1}", nn.Sequential(*stage(i, o, n)))
+            i = o
+        if last:
+            self.conv2, self.bn2 = conv(i, last, 1), nn.BatchNorm2d(last)
+        self.linear = nn.Linear(last or i, 10)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.linear((F.relu(self.bn2(self.conv2(x))) if hasattr(self, "conv2") else x).mean((2, 3)))
+
+
+def shuffle1(i, o, n):
+    return [Shuffle1(i, o, 2, 2)] + [Shuffle1(o, o, 1, 2) for _ in range((3, 7, 3)[n])]
+
+
+def shuffle2(i, o, n):
+    return [Down(i, o)] + [Split(o) for _ in range((3, 7, 3)[n])]
+
+
 def every(i):
     return list(range(i))
 
@@ -293,6 +433,10 @@ CASES = {
     "mobilenetv2": (MobileNetV2, 16, GENTLE),
     "densenet40-12": (lambda: DenseNet(12, 16, 12, False, every), 4, TWO),
     "densenet-bc100-12": (lambda: DenseNet(16, 24, 12, True, every), 2, TWO),
+    "dpn26": (lambda: Dpn((2, 2, 2, 2)), 4, GENTLE),
+    "googlenet": (GoogLeNet, 4, GENTLE),
+    "shufflenet-g2": (lambda: ShuffleNet(1, (200, 400, 800), shuffle1), 8, GENTLE),
+    "shufflenetv2-x0.5": (lambda: ShuffleNet(3, (48, 96, 192), shuffle2, 1024), 8, GENTLE),
     "sparsenet40-12": (lambda: DenseNet(12, 24, 12, False, powers), 4, TWO),
 }
 IMAGES, LABELS, PATTERNS = 1_000_000, 2_000_000, 3_000_000
