@@ -78,7 +78,7 @@ impl WithSimd for Input<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let vectors = self.channels / S::F32_LANES;
         match vectors {
-            _ if self.channels % S::F32_LANES != 0 => self.any(simd),
+            _ if !self.channels.is_multiple_of(S::F32_LANES) => self.any(simd),
             1 => self.whole::<S, 1>(simd),
             2 => self.whole::<S, 2>(simd),
             4 => self.whole::<S, 4>(simd),
