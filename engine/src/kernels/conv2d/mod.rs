@@ -10,7 +10,7 @@
 //! What makes it fast:
 //! 1. *Implicit im2col.* Each image is copied once into a zero-padded scratch that stays in L2 ([`load`]); a window's row is then
 //!    contiguous there, and nothing of im2col is written out.
-//! 2. *One register tile* of 6 pixels x 16 channels for forward and grad_input ([`tile`]): 12 accumulators, 2 weights and a broadcast
+//! 2. *One register tile* of 6 pixels x 16 channels for forward and grad_input (`tile`): 12 accumulators, 2 weights and a broadcast
 //!    value fill 15 of 16 vector registers. Which pixels, which window rows and where to store is a [`plan`], so strides,
 //!    dilation and the parity classes of a strided grad_input need no kernel of their own.
 //! 3. *grad_weight as outer products* of 6 input channels x 16 output channels over all pixels of a few images, both packed into

@@ -10,9 +10,9 @@
 //!
 //! What makes it fast:
 //! 1. Transforms run over channels, eight at a time, straight from the padded scratch ([`transform`]).
-//! 2. Tiles are transformed in blocks of about [`BLOCK_TILES`], so that both operands of the 36 products stay in L2; the products use
+//! 2. Tiles are transformed in blocks of about `BLOCK_TILES`; the products use
 //!    the 6 x 16 tile of the direct kernels ([`multiply`]).
-//! 3. A transformed tile's 36 positions lie together, so that its transform writes one stretch of memory; tiles lie [`SKEW`] floats
+//! 3. A transformed tile's 36 positions lie together, so that its transform writes one stretch of memory; tiles lie `SKEW` floats
 //!    further apart than they need, for at power-of-two distances the rows of a product would all fall into the same few cache sets.
 //! 4. The usual numbers of channels are compiled with their loops unrolled and unchecked.
 //!

@@ -13,7 +13,7 @@ pub struct Multiply<'a> {
     pub weights: &'a [f32],
     /// Transformed outputs.
     pub y: &'a mut [f32],
-    /// Tiles, a multiple of [`MR`].
+    /// Tiles, a multiple of the register tile.
     pub rows: usize,
     /// Channels read.
     pub channels: usize,
