@@ -6,6 +6,7 @@ use crate::run::{self, atomic, checkpoint, weights};
 use crate::signals::Stop;
 use crate::training::evaluate;
 use crate::{output, pool};
+use engine::Algorithm;
 use nn::Model;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ fn eval(args: &Args) -> Result<(), Failure> {
         return Err(Failure::input(format!("{}: there are no images in this part", args.data)));
     }
     let mut all = vec![];
-    let tested = evaluate(&model, images, dataset.normalisation, &Stop::default(), &mut |logits| {
+    let tested = evaluate(&model, images, dataset.normalisation, Algorithm::Auto, &Stop::default(), &mut |logits| {
         if args.logits.is_some() {
             all.extend_from_slice(logits.data());
         }

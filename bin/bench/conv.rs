@@ -3,6 +3,7 @@
 use super::kernel::{Bench, Pass, algorithm_name, shape_name};
 use super::peak;
 use super::timing::Times;
+use crate::config::ConvAlgorithm;
 use crate::failure::Failure;
 use crate::{output, pool};
 use engine::{Algorithm, ConvSize};
@@ -30,8 +31,8 @@ pub struct Args {
     #[arg(long, value_enum)]
     pass: Option<Pass>,
     /// How to compute it; auto is what networks run
-    #[arg(long, value_enum, default_value_t = Choice::Auto)]
-    algorithm: Choice,
+    #[arg(long, visible_alias = "conv-algorithm", value_enum, default_value_t = ConvAlgorithm::Auto)]
+    algorithm: ConvAlgorithm,
     /// Worker threads (default: one a core)
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -41,13 +42,6 @@ pub struct Args {
     /// Print one JSON object a line on standard output, and nothing else
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Choice {
-    Auto,
-    Direct,
-    Winograd,
 }
 
 /// Most elements of a tensor that is worth measuring: 4 GiB.
@@ -141,12 +135,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if !(seconds.is_finite() && (0.0..=3600.0).contains(&seconds)) {
         return Err(Failure::input(format!("--seconds is {seconds}; it must be between 0 and 3600")));
     }
-    let algorithm = match args.algorithm {
-        Choice::Auto => Algorithm::Auto,
-        Choice::Direct => Algorithm::Direct,
-        Choice::Winograd => Algorithm::Winograd,
-    };
-    if args.algorithm == Choice::Winograd && single && !algorithm.is_winograd(&cases[0].size) {
+    let algorithm = Algorithm::from(args.algorithm);
+    if args.algorithm == ConvAlgorithm::Winograd && single && !algorithm.is_winograd(&cases[0].size) {
         return Err(Failure::input(format!(
             "--algorithm winograd: it computes 3x3 kernels of stride 1 only, not --shape {}; take direct",
             args.shape
@@ -259,7 +249,7 @@ mod tests {
             all: false,
             batch: 4,
             pass: None,
-            algorithm: Choice::Auto,
+            algorithm: ConvAlgorithm::Auto,
             threads: None,
             seconds: None,
             json: false,

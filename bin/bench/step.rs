@@ -1,6 +1,7 @@
 //! `pleach bench step`
 
 use super::timing::Times;
+use crate::config::ConvAlgorithm;
 use crate::failure::Failure;
 use crate::{output, pool};
 use engine::rng::purpose;
@@ -20,6 +21,9 @@ pub struct Args {
     /// Worker threads (default: one a core)
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// How convolutions are computed
+    #[arg(long, value_enum, default_value_t = ConvAlgorithm::Auto)]
+    conv_algorithm: ConvAlgorithm,
     /// Steps that are timed
     #[arg(long, value_name = "N", default_value_t = 10)]
     steps: usize,
@@ -85,7 +89,8 @@ fn measure(args: &Args, threads: usize) -> Result<Report, Failure> {
     let mut number = 0;
     let mut step = || {
         number += 1;
-        let loss = model.forward(&images, &Context::train(0, number)).cross_entropy(&labels, 0.0);
+        let ctx = Context::train(0, number).with_algorithm(args.conv_algorithm.into());
+        let loss = model.forward(&images, &ctx).cross_entropy(&labels, 0.0);
         let gradients = loss.backward();
         optimizer.step(&gradients, 0.1);
         std::hint::black_box(loss.item());

@@ -77,6 +77,9 @@ pub struct Flags {
     /// Worker threads (default: one a core); the results do not depend on it
     #[arg(long, value_name = "N", help_heading = "Running")]
     threads: Option<usize>,
+    /// How convolutions are computed: auto, direct or winograd; they differ in speed and in rounding
+    #[arg(long, value_name = "WAY", help_heading = "Running")]
+    conv_algorithm: Option<String>,
     /// Stop after N steps in all, leaving the schedule as it is (0: no limit)
     #[arg(long, value_name = "N", help_heading = "Running")]
     max_steps: Option<u64>,
@@ -143,6 +146,7 @@ impl Flags {
         }
         lay("--no-shuffle", "training.shuffle", self.no_shuffle.then_some(Value::Boolean(false)));
         lay("--threads", "threads", whole("--threads", self.threads)?);
+        lay("--conv-algorithm", "conv_algorithm", text(&self.conv_algorithm));
         lay("--max-steps", "training.max_steps", whole("--max-steps", self.max_steps)?);
         lay("--checkpoint-minutes", "training.checkpoint_minutes", number(self.checkpoint_minutes));
         lay("--eval-every", "training.eval_every", whole("--eval-every", self.eval_every)?);

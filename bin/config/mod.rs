@@ -24,6 +24,8 @@ pub struct Config {
     pub seed: u64,
     /// Worker threads; 0 takes one for each core. Changes the speed, never the bits.
     pub threads: usize,
+    /// How convolutions are computed.
+    pub conv_algorithm: ConvAlgorithm,
     /// A file of weights to start from; empty for the seeded initialisation.
     pub init: String,
     /// Which images.
@@ -36,6 +38,28 @@ pub struct Config {
     pub schedule: Schedule,
     /// What is done to a training image before it is shown.
     pub augmentation: Augmentation,
+}
+
+/// Ways to compute convolutions. They differ in speed and in rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConvAlgorithm {
+    /// Whichever is faster, by shape
+    Auto,
+    /// Multiply-adds as the formula has them
+    Direct,
+    /// Winograd wherever the kernel is 3x3 of stride 1
+    Winograd,
+}
+
+impl From<ConvAlgorithm> for engine::Algorithm {
+    fn from(algorithm: ConvAlgorithm) -> engine::Algorithm {
+        match algorithm {
+            ConvAlgorithm::Auto => engine::Algorithm::Auto,
+            ConvAlgorithm::Direct => engine::Algorithm::Direct,
+            ConvAlgorithm::Winograd => engine::Algorithm::Winograd,
+        }
+    }
 }
 
 /// Which images.
@@ -168,6 +192,7 @@ impl Default for Config {
             model: "resnet20".into(),
             seed: 0,
             threads: 0,
+            conv_algorithm: ConvAlgorithm::Auto,
             init: String::new(),
             data: Data { source: "builtin".into(), hold_out: 0 },
             training: Training {

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::signals::Stop;
 use data::{Augmentation, Images, Loader, LoaderConfig, Normalisation};
-use engine::{Tensor, no_grad};
+use engine::{Algorithm, Tensor, no_grad};
 use nn::{Context, Model};
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ pub fn evaluate(
     model: &Model,
     images: &Arc<Images>,
     normalisation: Normalisation,
+    algorithm: Algorithm,
     stop: &Stop,
     each: &mut dyn FnMut(&Tensor),
 ) -> Result<Option<Tested>, Failure> {
@@ -42,7 +43,8 @@ pub fn evaluate(
         }
         no_grad(|| {
             let shape = [batch.labels.len(), images.height, images.width, images.channels];
-            let logits = model.forward(&Tensor::from_slice(shape, &batch.images), &Context::eval());
+            let logits =
+                model.forward(&Tensor::from_slice(shape, &batch.images), &Context::eval().with_algorithm(algorithm));
             loss += f64::from(logits.cross_entropy(&batch.labels, 0.0).item()) * batch.labels.len() as f64;
             correct += count_correct(&logits, &batch.labels);
             each(&logits);

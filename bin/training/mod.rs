@@ -216,7 +216,8 @@ impl Trainer {
 
     fn test(&self) -> Result<Option<Tested>, Failure> {
         self.reporter.testing();
-        evaluate(&self.model, &self.dataset.test, self.dataset.normalisation, &self.stop, &mut |_| {})
+        let algorithm = self.config.conv_algorithm.into();
+        evaluate(&self.model, &self.dataset.test, self.dataset.normalisation, algorithm, &self.stop, &mut |_| {})
     }
 
     fn epoch_line(&self, tested: Option<Tested>, partial: bool) -> EpochLine {

@@ -22,7 +22,7 @@ impl Trainer {
         let images = &self.dataset.train;
         let shape = [batch.labels.len(), images.height, images.width, images.channels];
         let images = Tensor::from_slice(shape, &batch.images);
-        let logits = self.model.forward(&images, &Context::train(self.config.seed, step));
+        let logits = self.model.forward(&images, &self.context(step));
         let loss = loss_of(&logits, batch, self.config.training.label_smoothing);
         let done = Done { loss: loss.item(), correct: correct_of(&logits, batch) };
         if !done.loss.is_finite() {
@@ -41,11 +41,15 @@ impl Trainer {
         Ok(done)
     }
 
+    fn context(&self, step: u64) -> Context {
+        Context::train(self.config.seed, step).with_algorithm(self.config.conv_algorithm.into())
+    }
+
     /// The step again, watched op by op, to say where the first value that is not finite came from.
     fn diagnose(&self, images: &Tensor, batch: &Batch, step: u64, loss: f32) -> Failure {
         let what = if loss.is_finite() { "a gradient is not finite".into() } else { format!("the loss is {loss}") };
         let smoothing = self.config.training.label_smoothing;
-        let ctx = Context::train(self.config.seed, step);
+        let ctx = self.context(step);
         let cause =
             non_finite::first(&self.model.params(), || loss_of(&self.model.forward(images, &ctx), batch, smoothing));
         Failure::work(format!(

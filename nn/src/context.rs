@@ -1,7 +1,7 @@
 //! How a forward pass is run: training or evaluation, and which random numbers it draws.
 
-use engine::ConvSize;
 use engine::rng::{Rng, purpose};
+use engine::{Algorithm, ConvSize};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Context {
     /// Batch norm uses the batch's own moments and tracks them; dropout drops.
     pub train: bool,
+    /// How convolutions are computed.
+    pub algorithm: Algorithm,
     seed: u64,
     step: u64,
     /// Streams handed out so far, so that each dropout of a pass has its own.
@@ -35,18 +37,23 @@ pub struct Costs {
 impl Context {
     /// Training step `step` of a run seeded by `seed`: the same pair draws the same numbers.
     pub fn train(seed: u64, step: u64) -> Context {
-        Context { train: true, seed, step, streams: AtomicU64::new(0), costs: None }
+        Context { train: true, algorithm: Algorithm::Auto, seed, step, streams: AtomicU64::new(0), costs: None }
     }
 
     /// Evaluation: running statistics, no dropout, nothing random.
     pub fn eval() -> Context {
-        Context { train: false, seed: 0, step: 0, streams: AtomicU64::new(0), costs: None }
+        Context { train: false, algorithm: Algorithm::Auto, seed: 0, step: 0, streams: AtomicU64::new(0), costs: None }
     }
 
     /// Evaluation in which convolutions and linear layers only note what they would cost and return zeros: the wiring itself
     /// is what is counted, and even a thousand layers take no time.
     pub fn counting() -> Context {
         Context { costs: Some(Mutex::default()), ..Context::eval() }
+    }
+
+    /// The same, with convolutions computed by `algorithm`.
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Context {
+        Context { algorithm, ..self }
     }
 
     /// A random stream of its own for the next layer of this pass that asks.

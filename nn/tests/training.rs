@@ -1,7 +1,7 @@
 //! Networks learn, start where they should, and move in and out of files.
 
 use engine::rng::{Rng, purpose};
-use engine::{Shape, Tensor, no_grad};
+use engine::{Algorithm, Shape, Tensor, no_grad};
 use nn::layers::{Dropout, Relu, Sequential};
 use nn::optim::{Optimizer, OptimizerConfig};
 use nn::{Context, Layer, Model, StateDict};
@@ -59,6 +59,26 @@ fn the_number_of_threads_changes_no_bit() {
             assert!(trained(name, threads) == alone, "{name}: {threads} threads give other weights than 1");
         }
     }
+}
+
+/// Winograd's constants cost a few bits, so the same run drifts apart slowly; a wrong gradient would part it at once.
+#[test]
+fn algorithms_of_convolution_differ_by_rounding() {
+    let logits = |algorithm| -> Vec<f32> {
+        let model = model("resnet8", 4);
+        let mut optimizer = Optimizer::new(OptimizerConfig::sgd(5e-4), model.params(), true);
+        for step in 1..=4 {
+            let ctx = Context::train(0, step).with_algorithm(algorithm);
+            let loss = model.forward(&images(8, 32), &ctx).cross_entropy(&[0, 1, 2, 3, 4, 5, 6, 7], 0.0);
+            optimizer.step(&loss.backward(), 0.01);
+        }
+        no_grad(|| model.forward(&images(8, 32), &Context::eval().with_algorithm(algorithm))).data().to_vec()
+    };
+    let (direct, winograd) = (logits(Algorithm::Direct), logits(Algorithm::Winograd));
+    let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0f32, |m, v| m.max(v.abs()));
+    let apart = largest(&mut direct.iter().zip(&winograd).map(|(a, b)| a - b)) / largest(&mut direct.iter().copied());
+    assert!(apart > 0.0, "the algorithm does not reach the convolutions");
+    assert!(apart < 1e-3, "logits differ by {apart}");
 }
 
 #[test]

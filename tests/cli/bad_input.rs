@@ -56,6 +56,7 @@ fn values_out_of_range_are_named_with_their_rule() {
     says(&place, &with(&["--label-smoothing", "1"]), &["label_smoothing is 1"]);
     says(&place, &with(&["--mixup", "-1"]), &["mixup is -1"]);
     says(&place, &with(&["--threads", "5000"]), &["threads is 5000"]);
+    says(&place, &with(&["--conv-algorithm", "fft"]), &["conv_algorithm", "fft", "direct"]);
     says(&place, &with(&["--seed", "18446744073709551615"]), &["--seed 18446744073709551615 is too large"]);
     says(&place, &with(&["--set", "training.epochs=two"]), &["training.epochs is a text", "whole number"]);
     says(&place, &with(&["--set", "schedule.milestones=[0.9, 0.1]"]), &["rising order"]);

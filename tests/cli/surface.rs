@@ -31,6 +31,20 @@ fn training_prints_steps_epochs_and_a_summary() {
 }
 
 #[test]
+fn the_algorithm_of_convolutions_changes_a_run_by_rounding_alone() {
+    let place = Place::new();
+    let loss = |out: &str, algorithm: &str| {
+        let lines = objects(&place.small(out, &["--max-steps", "3", "--conv-algorithm", algorithm]));
+        lines[2]["loss"].as_f64().expect("a loss")
+    };
+    let (direct, winograd) = (loss("direct", "direct"), loss("winograd", "winograd"));
+    // Three steps at lr 0.05 amplify rounding of 1e-6 a hundredfold at most.
+    assert!((direct - winograd).abs() < 1e-3 * direct, "{direct} against {winograd}");
+    let saved = std::fs::read_to_string(place.path("direct/config.toml")).expect("a configuration");
+    assert!(saved.contains("conv_algorithm = \"direct\""), "{saved}");
+}
+
+#[test]
 fn evaluation_is_spared_where_it_is_not_asked_for() {
     let place = Place::new();
     let lines = objects(&place.small("run", &["--epochs", "3", "--eval-every", "2"]));

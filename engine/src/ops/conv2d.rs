@@ -46,7 +46,7 @@ impl Conv2d {
     }
 }
 
-/// What a fused convolution does besides convolving.
+/// What a fused convolution does besides convolving, and how it convolves.
 #[derive(Clone, Copy, Default)]
 pub struct Fused<'a> {
     /// `(C_out)`, added to every pixel.
@@ -55,6 +55,8 @@ pub struct Fused<'a> {
     pub add: Option<&'a Tensor>,
     /// Measures the output's moments while it is hot, for [`Tensor::moments`] to find.
     pub measure: bool,
+    /// How to convolve, in all three directions.
+    pub algorithm: Algorithm,
 }
 
 impl Tensor {
@@ -106,7 +108,7 @@ impl Lazy {
         let y = Tensor::build(shape, |out| {
             let pass = forward::Forward {
                 size,
-                algorithm: Algorithm::Auto,
+                algorithm: fused.algorithm,
                 input: self.kernel_input(&maps),
                 weight: weight.data(),
                 bias: fused.bias.map(Tensor::data),
@@ -125,6 +127,7 @@ impl Lazy {
             input: self.detach(),
             weight: weight.detach(),
             size,
+            algorithm: fused.algorithm,
             has_bias: fused.bias.is_some(),
             has_add: fused.add.is_some(),
         };
@@ -136,6 +139,7 @@ struct FusedConv2d {
     input: Lazy,
     weight: Tensor,
     size: ConvSize,
+    algorithm: Algorithm,
     has_bias: bool,
     has_add: bool,
 }
@@ -179,7 +183,7 @@ impl Backward for FusedConv2d {
         let maps = self.input.kernel_maps();
         let pass = backward::Backward {
             size: self.size,
-            algorithm: Algorithm::Auto,
+            algorithm: self.algorithm,
             input: self.input.kernel_input(&maps),
             weight: self.weight.data(),
             grad_output: GradTerms {
@@ -300,19 +304,21 @@ mod tests {
     #[test]
     fn fused_forms_agree_with_f64_reference() {
         for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
-            let inputs = [
-                sample([2, 4, 5, 3]),
-                sample([2, 4, 5, 9]),
-                sample([2, 12]),
-                sample([3, 3, 12, 10]),
-                sample([10]),
-                sample([2, 4, 5, 10]),
-            ];
-            gradcheck(&inputs, |t| {
-                let lazy = Lazy { maps: t[..2].to_vec(), affine: Some(t[2].clone()), activation };
-                let fused = Fused { bias: Some(&t[4]), add: Some(&t[5]), measure: true };
-                lazy.conv2d(&t[3], config(1, 1, 1, 1), fused)
-            });
+            for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
+                let inputs = [
+                    sample([2, 4, 5, 3]),
+                    sample([2, 4, 5, 9]),
+                    sample([2, 12]),
+                    sample([3, 3, 12, 10]),
+                    sample([10]),
+                    sample([2, 4, 5, 10]),
+                ];
+                gradcheck(&inputs, |t| {
+                    let lazy = Lazy { maps: t[..2].to_vec(), affine: Some(t[2].clone()), activation };
+                    let fused = Fused { bias: Some(&t[4]), add: Some(&t[5]), measure: true, algorithm };
+                    lazy.conv2d(&t[3], config(1, 1, 1, 1), fused)
+                });
+            }
         }
     }
 

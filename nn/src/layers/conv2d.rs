@@ -90,7 +90,7 @@ impl Conv2d {
             return Tensor::zeros([size.n, size.h_out, size.w_out, size.c_out]);
         }
         let bias = self.bias.as_ref().map(Param::value);
-        x.conv2d(&weight, self.config, Fused { bias: bias.as_ref(), add, measure })
+        x.conv2d(&weight, self.config, Fused { bias: bias.as_ref(), add, measure, algorithm: ctx.algorithm })
     }
 }
 
