@@ -23,6 +23,8 @@ pub mod purpose {
     pub const MIXUP: u64 = 6;
     /// A held-out split.
     pub const SPLIT: u64 = 7;
+    /// Architecture search; then what for, and of which step and edge.
+    pub const SEARCH: u64 = 8;
     /// Tests and benches.
     pub const TEST: u64 = 99;
 }
