@@ -64,6 +64,9 @@ const MIN_CHUNKS: usize = 4;
 /// Writes the maps' gradients and returns the small ones.
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
     let size = &pass.size;
+    if pass.algorithm.is_winograd(size) && winograd::wide::applies(size) {
+        return winograd::wide::backward(level, pass, grad_maps);
+    }
     let needs_input = grad_maps.iter().any(Option::is_some);
     let width = 2 * lanes(level);
     let tiles = pass.algorithm.is_winograd(size).then(|| Tiles::new(size.h, size.w));

@@ -34,6 +34,9 @@ pub struct Forward<'a> {
 /// Fills `out (n, h_out, w_out, c_out)`; returns its means and variances if asked to measure.
 pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
     let size = &pass.size;
+    if pass.algorithm.is_winograd(size) && winograd::wide::applies(size) {
+        return winograd::wide::forward(level, pass, out);
+    }
     let width = 2 * lanes(level);
     let pixels = size.h_out * size.w_out;
     let (plan, method, images) = if pass.algorithm.is_winograd(size) {

@@ -91,9 +91,21 @@ fn winograd_sizes() -> Vec<ConvSize> {
     cases.map(|(x, c_out)| size(x, 3, c_out, [1, 1, 1, 1])).to_vec()
 }
 
+/// Sizes that are cut by channels: F(4x4) with whole and cut tiles, F(2x2), several blocks of images.
+fn wide_sizes() -> Vec<ConvSize> {
+    let cases = [
+        ([7, 4, 4, 256], 256),
+        ([1, 7, 5, 272], 256),
+        ([5, 2, 2, 256], 288),
+        ([1, 3, 1, 256], 256),
+        ([80, 1, 1, 256], 256),
+    ];
+    cases.map(|(x, c_out)| size(x, 3, c_out, [1, 1, 1, 1])).to_vec()
+}
+
 #[test]
 fn winograd_agrees_with_f64() {
-    for size in winograd_sizes() {
+    for size in [winograd_sizes(), wide_sizes()].concat() {
         assert_close(Level::Native, Algorithm::Winograd, size);
     }
 }
@@ -121,5 +133,14 @@ fn instruction_sets_agree_bit_for_bit() {
             let bits = |level| run(level, algorithm, size).map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
             assert!(bits(Level::Native) == bits(Level::Portable), "{size:?} by {algorithm:?}");
         }
+    }
+}
+
+#[test]
+fn instruction_sets_agree_bit_for_bit_by_channels() {
+    for size in wide_sizes() {
+        let bits =
+            |level| run(level, Algorithm::Winograd, size).map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+        assert!(bits(Level::Native) == bits(Level::Portable), "{size:?}");
     }
 }

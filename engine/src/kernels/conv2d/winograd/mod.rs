@@ -20,6 +20,7 @@
 
 pub mod multiply;
 pub mod transform;
+pub mod wide;
 
 use super::ConvSize;
 use super::plan::Plan;
@@ -50,7 +51,7 @@ pub fn possible(size: &ConvSize) -> bool {
 pub fn wins(size: &ConvSize) -> bool {
     let tiles = Tiles::new(size.h, size.w);
     let filled = size.h * size.w * 10 >= tiles.per_image() * TILE * TILE * 6;
-    possible(size) && filled && size.c_in >= 8 && size.c_out >= 8
+    possible(size) && (wide::applies(size) || filled && size.c_in >= 8 && size.c_out >= 8)
 }
 
 /// How a map is cut into tiles.

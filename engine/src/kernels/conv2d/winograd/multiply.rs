@@ -63,7 +63,14 @@ impl Multiply<'_> {
 }
 
 #[inline(always)]
-fn six_rows<S: Simd>(simd: S, x: &[f32], x_stride: usize, w: &[[S::f32s; 2]], y: &mut [f32], y_stride: usize) {
+pub(super) fn six_rows<S: Simd>(
+    simd: S,
+    x: &[f32],
+    x_stride: usize,
+    w: &[[S::f32s; 2]],
+    y: &mut [f32],
+    y_stride: usize,
+) {
     let channels = w.len();
     let row = |i: usize| &x[i * x_stride..][..channels];
     let (x0, x1, x2, x3, x4, x5) = (row(0), row(1), row(2), row(3), row(4), row(5));

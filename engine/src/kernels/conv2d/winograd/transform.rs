@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// `Bt` times six values.
 #[inline(always)]
-fn input_1d<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
+pub(super) fn input_1d<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
     let [two, four, five] = [2.0, 4.0, 5.0].map(|v| simd.splat_f32s(v));
     // d4 - 4*d2 and d3 - 4*d1; d4 - d2 and d3 - d1
     let (a, b) = (simd.negate_mul_add_f32s(four, d[2], d[4]), simd.negate_mul_add_f32s(four, d[1], d[3]));
@@ -26,7 +26,7 @@ fn input_1d<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
 
 /// `At` times six values.
 #[inline(always)]
-fn output_1d<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
+pub(super) fn output_1d<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
     let [two, four, eight] = [2.0, 4.0, 8.0].map(|v| simd.splat_f32s(v));
     let (p, q) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
     let (r, s) = (simd.add_f32s(m[3], m[4]), simd.sub_f32s(m[3], m[4]));
@@ -40,7 +40,7 @@ fn output_1d<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
 
 /// `A` times four values.
 #[inline(always)]
-fn grad_output_1d<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 6] {
+pub(super) fn grad_output_1d<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 6] {
     let [two, four] = [2.0, 4.0].map(|v| simd.splat_f32s(v));
     // Even and odd parts at 1 and at 2.
     let (even, odd) = (simd.add_f32s(d[0], d[2]), simd.add_f32s(d[1], d[3]));
@@ -392,7 +392,7 @@ fn put<S: Simd>(simd: S, out: &mut [f32], len: usize, v: S::f32s) {
 }
 
 /// Rows of `G`.
-const G: [[f32; 3]; WINDOW] = [
+pub(super) const G: [[f32; 3]; WINDOW] = [
     [0.25, 0.0, 0.0],
     [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
     [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],

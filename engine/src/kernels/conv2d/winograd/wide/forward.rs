@@ -1,0 +1,142 @@
+//! The forward pass.
+
+use super::super::super::forward::{Forward, load_image};
+use super::panels::{Product, Taps};
+use super::tiles::{Kind, Layout, Transform};
+use super::{Grid, is_small};
+use crate::kernels::elementwise::add_assign;
+use crate::kernels::moments::{self, Partial};
+use crate::kernels::scratch::Scratch;
+use crate::kernels::simd::{Level, lanes, run};
+use crate::parallel;
+use crate::tensor::Tensor;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Fills `out (n, h, w, c_out)`; returns its means and variances if asked to measure.
+pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
+    if is_small(&pass.size) { of::<2, 4>(level, pass, out) } else { of::<4, 6>(level, pass, out) }
+}
+
+fn of<const T: usize, const W: usize>(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
+    let size = &pass.size;
+    let (grid, width) = (Grid::<T>::new(size), 2 * lanes(level));
+    let layout = Layout::rows(W * W, grid.group_tiles(), size.c_in, width);
+    let mut pieces: Vec<Partial> = vec![];
+    for block in grid.blocks(size.n) {
+        let groups = block.len().div_ceil(grid.group_images());
+        let tiles = Tensor::build([groups * layout.group], |tiles| {
+            parallel::chunks_mut(tiles, layout.group, |group, tiles| {
+                let images = images_of(&grid, &block, group);
+                run(level, Tiles::<T, W> { pass, grid: &grid, images, layout, out: tiles });
+            });
+        });
+        let pixels = block.len() * grid.pixels();
+        let panels = Tensor::build([size.c_out * pixels], |panels| {
+            parallel::chunks_mut(panels, pixels * width, |panel, out| {
+                let taps = Taps {
+                    data: &pass.weight[panel * width..],
+                    tap_stride: size.c_in * size.c_out,
+                    row_stride: size.c_out,
+                };
+                let (x, images) = (tiles.data(), block.len());
+                run(level, Product::<T, W> { grid: &grid, images, x, layout, channels: size.c_in, taps, out });
+            });
+        });
+        let image_len = grid.pixels() * size.c_out;
+        let out = &mut out[block.start * image_len..block.end * image_len];
+        let rows = (ROWS / grid.pixels()).max(1) * grid.pixels();
+        let of_rows = out.par_chunks_mut(rows * size.c_out).enumerate().map(|(i, out)| {
+            let (first, count) = (i * rows, out.len() / size.c_out);
+            unite(panels.data(), pixels, width, first..first + count, out, size.c_out);
+            finish(pass, block.start * grid.pixels() + first, out);
+            pass.measure.then(|| run(level, Measure(out, size.c_out)))
+        });
+        pieces.extend(of_rows.collect::<Vec<_>>().into_iter().flatten());
+    }
+    pass.measure.then(|| moments::merge(&pieces, size.c_out))
+}
+
+/// Pixels of a task that puts panels together, about.
+const ROWS: usize = 128;
+
+/// Images of the `group`-th group of a block.
+pub(super) fn images_of<const T: usize>(grid: &Grid<T>, block: &Range<usize>, group: usize) -> Range<usize> {
+    let first = block.start + group * grid.group_images();
+    first..(first + grid.group_images()).min(block.end)
+}
+
+/// Bias and residual.
+fn finish(pass: &Forward, first: usize, out: &mut [f32]) {
+    if let Some(bias) = pass.bias {
+        out.chunks_exact_mut(bias.len()).for_each(|row| add_assign(row, bias));
+    }
+    if let Some(add) = pass.add {
+        add_assign(out, &add[first * pass.size.c_out..][..out.len()]);
+    }
+}
+
+/// `panels[panel][pixel][width]` as rows of all channels.
+pub(super) fn unite(
+    panels: &[f32],
+    pixels: usize,
+    width: usize,
+    range: Range<usize>,
+    out: &mut [f32],
+    channels: usize,
+) {
+    for (panel, panels) in panels.chunks_exact(pixels * width).enumerate() {
+        let rows = panels[range.start * width..range.end * width].chunks_exact(width);
+        for (out, row) in out.chunks_exact_mut(channels).zip(rows) {
+            out[panel * width..][..width].copy_from_slice(row);
+        }
+    }
+}
+
+struct Measure<'a>(&'a [f32], usize);
+
+impl WithSimd for Measure<'_> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Partial {
+        moments::partial(simd, self.0, self.1)
+    }
+}
+
+/// One group's images into transformed tiles.
+struct Tiles<'a, const T: usize, const W: usize> {
+    pass: &'a Forward<'a>,
+    grid: &'a Grid<T>,
+    images: Range<usize>,
+    layout: Layout,
+    out: &'a mut [f32],
+}
+
+impl<const T: usize, const W: usize> WithSimd for Tiles<'_, T, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Tiles { pass, grid, images, layout, out } = self;
+        let channels = pass.size.c_in;
+        let plan = grid.plan(channels);
+        let len = plan.scratch_len();
+        let mut memory = Scratch::new([images.len() * len]);
+        let [padded] = memory.split([images.len() * len]);
+        for (image, padded) in images.clone().zip(padded.chunks_exact_mut(len)) {
+            load_image(simd, &pass.input, &plan, image, padded);
+        }
+        clear_missing(grid, images.len(), out);
+        let images = images.len();
+        Transform::<T, W> { grid, kind: Kind::Input, padded, images, channels, out, layout }.with_simd(simd);
+    }
+}
+
+/// The last group of a block may lack images: zeros there add nothing to grad_weight, and are no NaN to a product.
+pub(super) fn clear_missing<const T: usize>(grid: &Grid<T>, images: usize, out: &mut [f32]) {
+    if images < grid.group_images() {
+        out.fill(0.0);
+    }
+}

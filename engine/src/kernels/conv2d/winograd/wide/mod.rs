@@ -1,0 +1,99 @@
+//! Winograd for layers with many channels and few pixels, such as the last stages of VGG: cut by channels instead of by images.
+//!
+//! There the transformed weight is the largest operand (512 x 512 channels: 38 MB) and would be written to memory, read once for each
+//! group of images, and in grad_weight summed and added up once for each chunk of images. Here it never exists as a whole:
+//!
+//! ```text
+//! 1. by images:   transform all tiles of a block of images
+//! 2. by channels: of one panel, transform the weight, multiply, transform the output back     (forward, grad_input)
+//!                 of one panel pair, multiply, transform the sums back into nine taps         (grad_weight)
+//! 3. by images:   put the panels together; bias, residual, moments (forward), mask and sums (grad_input)
+//! ```
+//!
+//! Maps of which F(4x4) would fill less than 60 % of its tiles (2x2 pixels, say) are cut into the tiles of F(2x2, 3x3): 16 positions, on a
+//! 2x2 map just as many products as there are pairs of an input and an output pixel.
+
+mod backward;
+mod form;
+mod forward;
+mod panels;
+mod tiles;
+
+pub use backward::backward;
+pub use forward::forward;
+
+use super::super::ConvSize;
+use super::super::plan::Plan;
+use super::super::tile::MR;
+use std::ops::Range;
+
+/// Channels from which the weight, not the tiles, is the larger operand. Both sides must have them, in whole panels.
+const MIN_CHANNELS: usize = 256;
+/// Tiles that are in memory at a time, about: 72 tiles of 512 channels are 5 MB.
+const BLOCK_TILES: usize = 72;
+/// Extra floats between two rows of tiles, against cache sets at power-of-two distances.
+const SKEW: usize = 16;
+
+/// Whether a 3x3 convolution with stride 1 and padding 1 is computed this way, by shape alone.
+pub fn applies(size: &ConvSize) -> bool {
+    let wide = |c: usize| c >= MIN_CHANNELS && c.is_multiple_of(16);
+    wide(size.c_in) && wide(size.c_out) && size.h * size.w <= 256
+}
+
+/// Whether the tiles of F(4x4) would be filled badly.
+fn is_small(size: &ConvSize) -> bool {
+    let tiles = Grid::<4>::new(size).per_image();
+    size.h * size.w * 10 < tiles * 16 * 6
+}
+
+/// How maps are cut into tiles of `T` x `T` output pixels.
+#[derive(Clone, Copy, Debug)]
+struct Grid<const T: usize> {
+    height: usize,
+    width: usize,
+    rows: usize,
+    columns: usize,
+}
+
+impl<const T: usize> Grid<T> {
+    fn new(size: &ConvSize) -> Grid<T> {
+        Grid { height: size.h, width: size.w, rows: size.h.div_ceil(T), columns: size.w.div_ceil(T) }
+    }
+
+    fn per_image(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// A group is the fewest whole images whose tiles fill whole register tiles.
+    fn group_images(&self) -> usize {
+        (1..=MR).find(|images| (images * self.per_image()).is_multiple_of(MR)).unwrap_or(MR)
+    }
+
+    fn group_tiles(&self) -> usize {
+        self.group_images() * self.per_image()
+    }
+
+    /// The images in blocks of whole groups.
+    fn blocks(&self, images: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
+        let size = (BLOCK_TILES / self.group_tiles()).max(1) * self.group_images();
+        (0..images.div_ceil(size)).map(move |b| b * size..((b + 1) * size).min(images))
+    }
+
+    /// The padded image that the tiles read.
+    fn plan(&self, channels: usize) -> Plan {
+        Plan {
+            rows: self.height,
+            columns: self.width,
+            channels,
+            top: 1,
+            left: 1,
+            padded_rows: self.rows * T + 2,
+            padded_columns: self.columns * T + 2,
+            classes: vec![],
+        }
+    }
+}
