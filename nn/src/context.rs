@@ -1,7 +1,8 @@
 //! How a forward pass is run: training or evaluation, and which random numbers it draws.
 
+use crate::param::Param;
 use engine::rng::{Rng, purpose};
-use engine::{Algorithm, ConvSize};
+use engine::{Algorithm, ConvSize, Tensor};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +12,8 @@ pub struct Context {
     pub train: bool,
     /// How convolutions are computed.
     pub algorithm: Algorithm,
+    tracks: bool,
+    frozen: bool,
     seed: u64,
     step: u64,
     /// Streams handed out so far, so that each dropout of a pass has its own.
@@ -37,12 +40,21 @@ pub struct Costs {
 impl Context {
     /// Training step `step` of a run seeded by `seed`: the same pair draws the same numbers.
     pub fn train(seed: u64, step: u64) -> Context {
-        Context { train: true, algorithm: Algorithm::Auto, seed, step, streams: AtomicU64::new(0), costs: None }
+        Context { train: true, tracks: true, seed, step, ..Context::eval() }
     }
 
     /// Evaluation: running statistics, no dropout, nothing random.
     pub fn eval() -> Context {
-        Context { train: false, algorithm: Algorithm::Auto, seed: 0, step: 0, streams: AtomicU64::new(0), costs: None }
+        Context {
+            train: false,
+            algorithm: Algorithm::Auto,
+            tracks: false,
+            frozen: false,
+            seed: 0,
+            step: 0,
+            streams: AtomicU64::new(0),
+            costs: None,
+        }
     }
 
     /// Evaluation in which convolutions and linear layers only note what they would cost and return zeros: the wiring itself
@@ -54,6 +66,33 @@ impl Context {
     /// The same, with convolutions computed by `algorithm`.
     pub fn with_algorithm(self, algorithm: Algorithm) -> Context {
         Context { algorithm, ..self }
+    }
+
+    /// The same, except that batch norms leave their running statistics alone: those of a supernet would mix its paths.
+    pub fn untracked(self) -> Context {
+        Context { tracks: false, ..self }
+    }
+
+    /// The same with parameters as constants, which get no gradient: for steps that learn something else.
+    pub fn frozen(self) -> Context {
+        Context { frozen: true, ..self }
+    }
+
+    /// For running a part of this pass again: the same mode, and random streams from the start.
+    pub fn again(&self) -> Context {
+        let Context { train, algorithm, tracks, frozen, seed, step, .. } = *self;
+        Context { train, algorithm, tracks, frozen, seed, step, ..Context::eval() }
+    }
+
+    /// Whether batch norms track the batch's moments.
+    pub fn tracks(&self) -> bool {
+        self.tracks
+    }
+
+    /// A parameter as this pass takes it: a leaf of the tape, or a constant where parameters are frozen.
+    pub fn value(&self, param: &Param) -> Tensor {
+        let value = param.value();
+        if self.frozen { value.detach() } else { value }
     }
 
     /// A random stream of its own for the next layer of this pass that asks.

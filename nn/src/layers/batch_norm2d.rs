@@ -72,13 +72,15 @@ impl BatchNorm2d {
         let running;
         let moments: Vec<&Tensor> = if ctx.train {
             let moments: Vec<&Tensor> = x.iter().map(Map::moments).collect();
-            self.running.track(&moments, x[0].value.shape().rows(), self.config.momentum);
+            if ctx.tracks() {
+                self.running.track(&moments, x[0].value.shape().rows(), self.config.momentum);
+            }
             moments
         } else {
             running = self.running.get();
             vec![&running]
         };
-        let affine = fold_batch_norm(&moments, &self.weight.value(), &self.bias.value(), self.config.eps);
+        let affine = fold_batch_norm(&moments, &ctx.value(&self.weight), &ctx.value(&self.bias), self.config.eps);
         let maps = x.iter().map(|map| map.value.clone()).collect();
         Lazy { maps, affine: Some(affine), activation: Activation::Identity }
     }

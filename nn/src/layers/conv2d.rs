@@ -84,12 +84,12 @@ impl Conv2d {
 
     #[track_caller]
     fn run(&self, x: &Lazy, add: Option<&Tensor>, measure: bool, ctx: &Context) -> Tensor {
-        let weight = self.weight.value();
+        let weight = ctx.value(&self.weight);
         let size = self.config.size(x.shape(), weight.shape());
         if ctx.count_convolution(size) {
             return Tensor::zeros([size.n, size.h_out, size.w_out, size.c_out]);
         }
-        let bias = self.bias.as_ref().map(Param::value);
+        let bias = self.bias.as_ref().map(|bias| ctx.value(bias));
         x.conv2d(&weight, self.config, Fused { bias: bias.as_ref(), add, measure, algorithm: ctx.algorithm })
     }
 }

@@ -23,11 +23,12 @@ impl Linear {
     /// See [`Linear`].
     #[track_caller]
     pub fn forward(&self, x: &Tensor, ctx: &Context) -> Tensor {
-        let [inputs, outputs]: [usize; 2] = self.weight.value().dims();
+        let weight = ctx.value(&self.weight);
+        let [inputs, outputs]: [usize; 2] = weight.dims();
         if ctx.count((inputs * outputs) as u64) {
             return Tensor::zeros([x.shape()[0], outputs]);
         }
-        x.matmul(&self.weight.value()).add(&self.bias.value())
+        x.matmul(&weight).add(&ctx.value(&self.bias))
     }
 }
 

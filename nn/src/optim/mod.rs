@@ -194,6 +194,11 @@ impl Optimizer {
         jobs.into_par_iter().for_each(|(job, weight_decay)| config.update(lr, weight_decay, job));
     }
 
+    /// Forgets the parameters for which `keep` is false, and frees what was remembered of them.
+    pub fn retain(&mut self, keep: impl Fn(&Param) -> bool) {
+        self.slots.retain(|slot| keep(&slot.param));
+    }
+
     /// The constants.
     pub fn config(&self) -> &OptimizerConfig {
         &self.config
