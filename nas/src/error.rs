@@ -12,6 +12,9 @@ pub enum Error {
     /// A setting of a search out of its range.
     #[error("search: {0}")]
     Setting(String),
+    /// Latencies that are not known, or not reachable.
+    #[error("latency: {0}")]
+    Latency(String),
     /// A saved search that does not fit.
     #[error("search state: {0}")]
     State(String),

@@ -25,6 +25,7 @@ mod block;
 mod error;
 mod network;
 mod op;
+pub mod search;
 pub mod space;
 pub mod supernet;
 

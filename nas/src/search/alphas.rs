@@ -199,7 +199,7 @@ pub fn through_softmax(of_gates: &[f64], p: &[f64]) -> Vec<f64> {
 }
 
 /// An index with probability `p`.
-fn draw(p: &[f64], rng: &mut Rng) -> usize {
+pub(super) fn draw(p: &[f64], rng: &mut Rng) -> usize {
     let u = rng.uniform_f64();
     let mut sum = 0.0;
     let found = p.iter().position(|p| {
@@ -247,9 +247,8 @@ mod tests {
     fn the_gradient_through_softmax_is_that_of_the_expectation() {
         let (alphas, losses) = (of(&[0.3, -1.0, 0.8, 0.1]), [1.5, -0.3, 0.7, 2.0]);
         let gradient = through_softmax(&losses, &alphas.probabilities(0));
-        let expected = |values: &[f64]| -> f64 {
-            of(values).probabilities(0).iter().zip(losses).map(|(p, l)| p * l).sum()
-        };
+        let expected =
+            |values: &[f64]| -> f64 { of(values).probabilities(0).iter().zip(losses).map(|(p, l)| p * l).sum() };
         for i in 0..4 {
             let at = |offset: f64| {
                 let mut values = alphas.values(0).to_vec();
