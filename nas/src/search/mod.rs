@@ -28,6 +28,7 @@
 mod alphas;
 mod config;
 mod expected_latency;
+mod memory;
 mod proxyless_gradient;
 mod proxyless_reinforce;
 mod state;
@@ -35,13 +36,14 @@ mod state;
 pub use alphas::{Alphas, through_softmax};
 pub use config::{LatencyGoal, LatencyTerm, Method, Paths, SearchConfig};
 pub use expected_latency::{ExpectedLatency, Latency};
+pub use memory::{Held, StepMemory, step_memory};
 pub use state::{Progress, SearchState};
 
 use crate::supernet::{Route, Supernet};
 use crate::{Arch, Error, Space};
 use alphas::stream;
 use engine::rng::{Rng, purpose};
-use engine::{Tensor, memory, no_grad};
+use engine::{Tensor, no_grad};
 use nn::optim::Optimizer;
 use nn::{Builder, Context};
 
@@ -154,8 +156,8 @@ impl Search {
     /// # Shapes
     /// - `images`: `(N, H, W, 3)`, of the training split; `labels`: `N`
     pub fn weight_step(&mut self, images: &Tensor, labels: &[usize]) -> WeightStep {
-        let before = memory::stats().live;
-        memory::reset_peak();
+        let before = engine::memory::stats().live;
+        engine::memory::reset_peak();
         let path = self.sample_path();
         let step = self.progress.weight_steps;
         let ctx = Context::train(self.config.seed, step).untracked();
@@ -170,7 +172,7 @@ impl Search {
             correct: correct(&logits, labels),
             lr,
             path,
-            activation_peak_bytes: memory::stats().peak - before,
+            activation_peak_bytes: engine::memory::stats().peak - before,
         }
     }
 
@@ -179,13 +181,13 @@ impl Search {
     /// # Shapes
     /// - `images`: `(N, H, W, 3)`, of the validation split; `labels`: `N`
     pub fn architecture_step(&mut self, images: &Tensor, labels: &[usize]) -> ArchitectureStep {
-        let before = memory::stats().live;
-        memory::reset_peak();
+        let before = engine::memory::stats().live;
+        engine::memory::reset_peak();
         let mut step = match self.config.method {
             Method::ProxylessGradient => proxyless_gradient::step(self, images, labels),
             Method::ProxylessReinforce => proxyless_reinforce::step(self, images, labels),
         };
-        step.activation_peak_bytes = memory::stats().peak - before;
+        step.activation_peak_bytes = engine::memory::stats().peak - before;
         step.pruned = self.alphas.prune(self.config.prune_below);
         step.pruned.iter().for_each(|&(edge, candidate)| self.supernet.drop_candidate(edge, candidate));
         if !step.pruned.is_empty() {

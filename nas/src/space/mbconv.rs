@@ -185,6 +185,10 @@ impl Definition for MbConv {
         (fewest(&space) == k).then_some(Space::Mbconv(space))
     }
 
+    fn resolution(&self) -> usize {
+        self.resolution
+    }
+
     fn blocks(&self, classes: usize) -> Vec<Block> {
         let places = self.places();
         let last = *places.last().expect("at least one stage");

@@ -61,6 +61,9 @@ pub(crate) trait Definition {
     /// Candidates an edge can have at most.
     fn most_candidates(&self) -> usize;
 
+    /// See [`Space::resolution`].
+    fn resolution(&self) -> usize;
+
     /// Every fixed layer, and every candidate in every place of its edge.
     fn blocks(&self, classes: usize) -> Vec<Block>;
 
@@ -145,6 +148,11 @@ impl Space {
         space.ok_or_else(|| {
             Error::Space(format!("an edge of `{}` can have 1 to {most} candidates, not {k}", self.name()))
         })
+    }
+
+    /// Rows and columns of an image.
+    pub fn resolution(&self) -> usize {
+        self.definition().resolution()
     }
 
     /// How many architectures there are, exactly, as a decimal number.

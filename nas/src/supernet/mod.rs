@@ -19,7 +19,7 @@ pub struct Supernet {
     space: Space,
     classes: usize,
     edges: Vec<Edge>,
-    network: Box<dyn Skeleton>,
+    pub(crate) network: Box<dyn Skeleton>,
 }
 
 impl Supernet {
