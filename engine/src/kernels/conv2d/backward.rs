@@ -57,7 +57,7 @@ pub struct Small {
 }
 
 /// Partial sums of grad_weight may take this many floats in all (but there are at least [`MIN_CHUNKS`] of them).
-const PARTIAL_FLOATS: usize = 1 << 19;
+const PARTIAL_FLOATS: usize = 1 << 20;
 /// At least this many chunks, so that a few cores find work even with the largest weights.
 const MIN_CHUNKS: usize = 4;
 

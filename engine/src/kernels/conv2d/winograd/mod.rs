@@ -18,7 +18,9 @@
 //!
 //! Errors against `f64` stay below 2e-5 of the largest output (direct: 2e-6): the transforms' constants add a few bits of rounding.
 
+mod form;
 pub mod multiply;
+mod pairs;
 pub mod transform;
 pub mod wide;
 

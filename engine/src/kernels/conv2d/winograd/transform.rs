@@ -202,6 +202,52 @@ impl WithSimd for GradOutput<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        match self.channels / S::F32_LANES {
+            _ if self.channels != self.columns => self.any(simd),
+            2 => self.whole::<S, 2>(simd),
+            4 => self.whole::<S, 4>(simd),
+            8 => self.whole::<S, 8>(simd),
+            16 => self.whole::<S, 16>(simd),
+            32 => self.whole::<S, 32>(simd),
+            _ => self.any(simd),
+        }
+    }
+}
+
+impl GradOutput<'_> {
+    /// For channels of `V` vectors: with the sizes known, no index is checked in the loop.
+    #[inline(always)]
+    fn whole<S: Simd, const V: usize>(self, simd: S) {
+        let GradOutput { tiles, padded, channels, block, out, stride, .. } = self;
+        for (i, t) in block.enumerate() {
+            let rows = four(
+                #[inline(always)]
+                |r| pixels::<S, V, TILE>(row(tiles, padded, channels, t, (r, 1, TILE))),
+            );
+            let out = &mut out[i * stride..][..POSITIONS * channels];
+            let out = S::as_mut_simd_f32s(out).0.as_chunks_mut::<V>().0;
+            let (Some(out), [Some(r0), Some(r1), Some(r2), Some(r3)]) = (out.first_chunk_mut::<POSITIONS>(), rows)
+            else {
+                continue;
+            };
+            for v in 0..V {
+                let columns = four(
+                    #[inline(always)]
+                    |x| grad_output_1d(simd, [r0[x][v], r1[x][v], r2[x][v], r3[x][v]]),
+                );
+                for r in 0..WINDOW {
+                    let [c0, c1, c2, c3] = &columns;
+                    let row = grad_output_1d(simd, [c0[r], c1[r], c2[r], c3[r]]);
+                    for s in 0..WINDOW {
+                        out[r * WINDOW + s][v] = row[s];
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn any<S: Simd>(self, simd: S) {
         let GradOutput { tiles, padded, channels, block, out, columns: columns_len, stride } = self;
         let lanes = S::F32_LANES;
         for (i, t) in block.enumerate() {

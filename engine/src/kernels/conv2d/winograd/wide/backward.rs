@@ -4,8 +4,9 @@ use super::super::super::backward::{Backward, MapGrad, Small};
 use super::super::super::forward::load_image;
 use super::super::super::load::{grad_row, zero_border};
 use super::super::super::mask;
+use super::super::pairs::{At, Place, pair};
 use super::forward::{clear_missing, images_of, unite};
-use super::panels::{Pair, Product, Taps};
+use super::panels::{Product, Taps};
 use super::tiles::{Kind, Layout, Transform};
 use super::{Grid, is_small};
 use crate::kernels::scratch::Scratch;
@@ -18,6 +19,8 @@ use std::ops::Range;
 
 /// Input panels of a grad_weight task: each reads all of dy once.
 const PANELS: usize = 2;
+/// Tiles of a pair of panels at a time: 36 positions of 72 tiles are 166 KB a panel.
+const PAIR_TILES: usize = 72;
 /// Images of a task of the last stage.
 const IMAGES: usize = 4;
 
@@ -109,31 +112,14 @@ impl<const T: usize, const W: usize> Stage<'_, T, W> {
 
     /// `(3, 3, c_in, c_out)`, by panels of input channels.
     fn grad_weight(&self, x: &[f32], dy: &[f32], out: &mut [f32], accumulate: bool) {
-        let Stage { pass, grid, groups, layouts, width, .. } = *self;
-        let (c_in, c_out) = (pass.size.c_in, pass.size.c_out);
+        let (c_in, c_out, width) = (self.pass.size.c_in, self.pass.size.c_out, self.width);
         let rows = PANELS * width;
         let mut taps: Vec<_> = out.chunks_mut(c_in * c_out).map(|tap| tap.chunks_mut(rows * c_out)).collect();
         let mut tasks: Vec<Vec<&mut [f32]>> =
             (0..c_in.div_ceil(rows)).map(|_| taps.iter_mut().filter_map(Iterator::next).collect()).collect();
         tasks.par_iter_mut().enumerate().for_each(|(task, out)| {
             let panels = task * PANELS..((task + 1) * PANELS).min(c_in / width);
-            for column in 0..c_out / width {
-                for panel in panels.clone() {
-                    let pair = Pair::<W> {
-                        x: &x[panel * layouts.x.panel..],
-                        dy: &dy[column * layouts.dy.panel..],
-                        groups: [layouts.x.group, layouts.dy.group],
-                        count: groups,
-                        tiles: grid.group_tiles(),
-                        width,
-                        out,
-                        c_out,
-                        at: [(panel - panels.start) * width, column * width],
-                        accumulate,
-                    };
-                    run(self.level, pair);
-                }
-            }
+            run(self.level, Pairs { stage: self, panels, x, dy, out, accumulate });
         });
     }
 
@@ -183,6 +169,48 @@ impl<const T: usize, const W: usize> Stage<'_, T, W> {
             )
         });
         sums.collect()
+    }
+}
+
+/// grad_weight of a few panels of input channels.
+struct Pairs<'a, 'b, const T: usize, const W: usize> {
+    stage: &'a Stage<'a, T, W>,
+    panels: Range<usize>,
+    x: &'a [f32],
+    dy: &'a [f32],
+    out: &'a mut [&'b mut [f32]],
+    accumulate: bool,
+}
+
+impl<const T: usize, const W: usize> WithSimd for Pairs<'_, '_, T, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Pairs { stage, panels, x, dy, out, accumulate } = self;
+        let Stage { grid, groups, width, layouts, .. } = *stage;
+        let place = |layout: &Layout| Place { group: layout.group, position: layout.position, tile: layout.tile };
+        // As many tiles at a time as leave the panels in L2.
+        let step = (PAIR_TILES / grid.group_tiles()).max(1);
+        for first in (0..groups).step_by(step) {
+            let (x, dy) = (&x[first * layouts.x.group..], &dy[first * layouts.dy.group..]);
+            for column in 0..stage.pass.size.c_out / width {
+                for panel in panels.clone() {
+                    let at = At {
+                        x: place(&layouts.x),
+                        dy: place(&layouts.dy),
+                        groups: step.min(groups - first),
+                        tiles: grid.group_tiles(),
+                        row: (panel - panels.start) * width,
+                        column: column * width,
+                        c_out: stage.pass.size.c_out,
+                        accumulate: accumulate || first > 0,
+                    };
+                    let (x, dy) = (&x[panel * layouts.x.panel..], &dy[column * layouts.dy.panel..]);
+                    pair::<S, W>(simd, x, dy, at, out);
+                }
+            }
+        }
     }
 }
 

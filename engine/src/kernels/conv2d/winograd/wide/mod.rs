@@ -14,7 +14,6 @@
 //! 2x2 map just as many products as there are pairs of an input and an output pixel.
 
 mod backward;
-mod form;
 mod forward;
 mod panels;
 mod tiles;
@@ -29,8 +28,8 @@ use std::ops::Range;
 
 /// Channels from which the weight, not the tiles, is the larger operand. Both sides must have them, in whole panels.
 const MIN_CHANNELS: usize = 256;
-/// Tiles that are in memory at a time, about: 72 tiles of 512 channels are 5 MB.
-const BLOCK_TILES: usize = 72;
+/// Tiles times channels that are in memory at a time, about: 72 tiles of 512 channels are 5 MB.
+const BLOCK: usize = 72 * 512;
 /// Extra floats between two rows of tiles, against cache sets at power-of-two distances.
 const SKEW: usize = 16;
 
@@ -53,11 +52,14 @@ struct Grid<const T: usize> {
     width: usize,
     rows: usize,
     columns: usize,
+    /// Channels of the wider side.
+    channels: usize,
 }
 
 impl<const T: usize> Grid<T> {
     fn new(size: &ConvSize) -> Grid<T> {
-        Grid { height: size.h, width: size.w, rows: size.h.div_ceil(T), columns: size.w.div_ceil(T) }
+        let (rows, columns) = (size.h.div_ceil(T), size.w.div_ceil(T));
+        Grid { height: size.h, width: size.w, rows, columns, channels: size.c_in.max(size.c_out) }
     }
 
     fn per_image(&self) -> usize {
@@ -79,7 +81,7 @@ impl<const T: usize> Grid<T> {
 
     /// The images in blocks of whole groups.
     fn blocks(&self, images: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
-        let size = (BLOCK_TILES / self.group_tiles()).max(1) * self.group_images();
+        let size = (BLOCK / self.channels / self.group_tiles()).max(1) * self.group_images();
         (0..images.div_ceil(size)).map(move |b| b * size..((b + 1) * size).min(images))
     }
 

@@ -1,7 +1,8 @@
 //! Tiles into their transforms, and back.
 
 use super::super::super::tile::load;
-use super::{Grid, form};
+use super::super::form;
+use super::Grid;
 use pulp::{Simd, WithSimd};
 
 /// Where transformed values lie: `position * p + tile * t + (c / width) * panel + c % width`.
