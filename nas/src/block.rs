@@ -42,6 +42,8 @@ pub struct Block {
     pub key: BlockKey,
     /// Index of the edge and of the candidate that this is; `None` for a layer that every network of the space has.
     pub candidate: Option<(usize, usize)>,
+    /// See [`Block::is_free`].
+    pub(crate) free: bool,
     /// See [`Block::layer`].
     pub(crate) build: Make,
 }
@@ -50,6 +52,15 @@ pub struct Block {
 pub(crate) type Make = Arc<dyn Fn(&mut Builder) -> Box<dyn Layer> + Send + Sync>;
 
 impl Block {
+    /// A layer that every network has.
+    pub(crate) fn fixed(
+        place: &str,
+        key: BlockKey,
+        build: impl Fn(&mut Builder) -> Box<dyn Layer> + Send + Sync + 'static,
+    ) -> Block {
+        Block { place: place.into(), key, candidate: None, free: false, build: Arc::new(build) }
+    }
+
     /// The block alone, from maps `(N, H, W, C)` of the key's input to maps of its output; logits come as `(N, 1, 1, classes)`.
     /// Its last batch norm may be left to its reader, as in the network.
     pub fn layer(&self, builder: &mut Builder) -> Box<dyn Layer> {
@@ -58,6 +69,6 @@ impl Block {
 
     /// Whether it does nothing: its latency is 0.
     pub fn is_free(&self) -> bool {
-        self.key.op == "zero" || self.key.op == "skip"
+        self.free
     }
 }

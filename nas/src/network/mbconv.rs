@@ -1,26 +1,27 @@
 //! The network of the MBConv space.
 
+use super::parts::{ConvBn, Identity, as_map};
 use super::{Kept, Skeleton};
 use crate::Op;
 use crate::space::{Definition, MbConv, MbPlace};
 use crate::supernet::{Choice, Route};
 use engine::{Lazy, Tensor};
 use nn::blocks::InvertedResidual;
-use nn::layers::{BatchNorm2d, Conv2d, GlobalAvgPool, Linear, relu6};
+use nn::layers::{GlobalAvgPool, Linear, relu6};
 use nn::{Builder, Context, Layer, Module, Visitor};
 
 /// Stem, fixed block, chosen blocks, mixing layer, classifier. Parameters are named as in MobileNetV2.
 pub(crate) struct MbConvNet {
-    stem: ConvBn,
+    stem: ConvBnRelu6,
     first: InvertedResidual,
     blocks: Vec<Choice>,
-    mix: ConvBn,
+    mix: ConvBnRelu6,
     linear: Linear,
 }
 
 impl MbConvNet {
     pub fn new(b: &mut Builder, space: &MbConv, classes: usize, kept: &Kept) -> MbConvNet {
-        let stem = ConvBn::new(b, 3, space.stem, 3);
+        let stem = conv_bn(b, 3, space.stem, 3);
         let first = InvertedResidual::new(b, (space.stem, space.first), 3, 1, 1);
         let places = space.places();
         let edges = space.edges();
@@ -28,13 +29,7 @@ impl MbConvNet {
             |(i, &place): (usize, &MbPlace)| Choice::new(i, &edges[i].candidates, kept, |op| candidate(b, place, op));
         let blocks = places.iter().enumerate().map(block).collect();
         let width = places.last().expect("at least one stage").c_out;
-        MbConvNet {
-            stem,
-            first,
-            blocks,
-            mix: ConvBn::new(b, width, space.head, 1),
-            linear: b.linear(space.head, classes),
-        }
+        MbConvNet { stem, first, blocks, mix: conv_bn(b, width, space.head, 1), linear: b.linear(space.head, classes) }
     }
 }
 
@@ -56,14 +51,14 @@ impl Skeleton for MbConvNet {
 
 impl Module for MbConvNet {
     fn visit(&self, visitor: &mut Visitor) {
-        visitor.module("conv1", &self.stem.conv);
-        visitor.module("bn1", &self.stem.bn);
+        visitor.module("conv1", &self.stem.0.conv);
+        visitor.module("bn1", &self.stem.0.bn);
         visitor.module("layers.0", &self.first);
         for (i, block) in (1..).zip(&self.blocks) {
             visitor.module(&format!("layers.{i}"), block);
         }
-        visitor.module("conv2", &self.mix.conv);
-        visitor.module("bn2", &self.mix.bn);
+        visitor.module("conv2", &self.mix.0.conv);
+        visitor.module("bn2", &self.mix.0.bn);
         visitor.module("linear", &self.linear);
     }
 }
@@ -79,52 +74,33 @@ pub(crate) fn candidate(b: &mut Builder, place: MbPlace, op: &Op) -> Box<dyn Lay
 }
 
 pub(crate) fn stem(b: &mut Builder, c_in: usize, c_out: usize) -> Box<dyn Layer> {
-    Box::new(ConvBn::new(b, c_in, c_out, 3))
+    Box::new(conv_bn(b, c_in, c_out, 3))
 }
 
 pub(crate) fn mix(b: &mut Builder, c_in: usize, c_out: usize) -> Box<dyn Layer> {
-    Box::new(ConvBn::new(b, c_in, c_out, 1))
+    Box::new(conv_bn(b, c_in, c_out, 1))
 }
 
 pub(crate) fn classifier(b: &mut Builder, c_in: usize, classes: usize) -> Box<dyn Layer> {
     Box::new(Classifier(b.linear(c_in, classes)))
 }
 
-/// `y = x`
-pub(crate) struct Identity;
-
-impl Layer for Identity {
-    fn forward(&self, x: &Lazy, _ctx: &Context) -> Lazy {
-        x.clone()
-    }
-}
-
-impl Module for Identity {
-    fn visit(&self, _visitor: &mut Visitor) {}
+fn conv_bn(b: &mut Builder, c_in: usize, c_out: usize, kernel_size: usize) -> ConvBnRelu6 {
+    ConvBnRelu6(ConvBn::new(b, c_in, c_out, kernel_size))
 }
 
 /// `y = relu6(bn(conv(x)))`
-struct ConvBn {
-    conv: Conv2d,
-    bn: BatchNorm2d,
-}
+struct ConvBnRelu6(ConvBn);
 
-impl ConvBn {
-    fn new(b: &mut Builder, c_in: usize, c_out: usize, kernel_size: usize) -> ConvBn {
-        ConvBn { conv: b.conv(c_in, c_out, kernel_size, 1), bn: b.batch_norm(c_out) }
-    }
-}
-
-impl Layer for ConvBn {
+impl Layer for ConvBnRelu6 {
     fn forward(&self, x: &Lazy, ctx: &Context) -> Lazy {
-        relu6(self.bn.forward(self.conv.forward(x.clone(), ctx), ctx))
+        relu6(self.0.forward(x, ctx))
     }
 }
 
-impl Module for ConvBn {
+impl Module for ConvBnRelu6 {
     fn visit(&self, visitor: &mut Visitor) {
-        visitor.module("conv", &self.conv);
-        visitor.module("bn", &self.bn);
+        self.0.visit(visitor);
     }
 }
 
@@ -133,9 +109,7 @@ struct Classifier(Linear);
 
 impl Layer for Classifier {
     fn forward(&self, x: &Lazy, ctx: &Context) -> Lazy {
-        let logits = self.0.forward(&GlobalAvgPool.forward(x), ctx);
-        let [n, classes] = logits.dims();
-        logits.reshape([n, 1, 1, classes]).into()
+        as_map(self.0.forward(&GlobalAvgPool.forward(x), ctx))
     }
 }
 

@@ -2,6 +2,8 @@
 //! derived network.
 
 pub(crate) mod mbconv;
+pub(crate) mod nb201;
+mod parts;
 
 pub(crate) use mbconv::MbConvNet;
 

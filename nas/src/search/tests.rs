@@ -245,7 +245,7 @@ fn a_weight_step_touches_its_path_alone() {
         let on_path = |name: &str| {
             let edges = search.supernet.edges().iter().zip(&step.path).enumerate();
             let chosen: Vec<String> =
-                edges.map(|(i, (edge, &j))| format!("layers.{}.{}.", i + 1, edge.candidates[j])).collect();
+                edges.map(|(i, (edge, &j))| format!("layers.{}.{}@{i}.", i + 1, edge.candidates[j])).collect();
             let in_choice = (1..=2).any(|i| name.starts_with(&format!("layers.{i}.")));
             !in_choice || chosen.iter().any(|prefix| name.starts_with(prefix))
         };

@@ -1,10 +1,10 @@
 //! Chains of inverted residuals whose kernel and expansion are chosen block by block.
 
-use super::{Definition, Edge, Space};
-use crate::block::{Block, BlockKey, Make};
+use super::{Definition, Edge, Space, in_range, reduced};
+use crate::block::{Block, BlockKey};
 use crate::network::{Kept, MbConvNet, Skeleton, mbconv};
 use crate::{Error, Op};
-use nn::{Builder, Layer};
+use nn::Builder;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ impl MbPlace {
     }
 
     fn key(&self, op: &Op) -> BlockKey {
-        let out = self.resolution.div_ceil(self.stride);
+        let out = reduced(self.resolution, self.stride);
         let (kernel, expansion) = match op {
             Op::MbConv { kernel, expansion } => (*kernel, *expansion),
             _ => (1, 1),
@@ -111,7 +111,7 @@ impl MbConv {
             for i in 0..stage.blocks {
                 let stride = if i == 0 { stage.stride } else { 1 };
                 places.push(MbPlace { c_in, c_out: stage.width, stride, resolution });
-                (c_in, resolution) = (stage.width, resolution.div_ceil(stride));
+                (c_in, resolution) = (stage.width, reduced(resolution, stride));
             }
         }
         places
@@ -135,12 +135,6 @@ fn kernels(expansion: usize) -> Vec<Op> {
 
 impl Definition for MbConv {
     fn check(&self) -> Result<(), Error> {
-        let in_range = |name: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::Space(format!("{name} is {value}; it must be from 1 to {most}")))
-        };
         in_range("resolution", self.resolution, 1024)?;
         for (name, width) in [("stem", self.stem), ("first", self.first), ("head", self.head)] {
             in_range(name, width, 8192)?;
@@ -153,15 +147,8 @@ impl Definition for MbConv {
         if self.stages.is_empty() {
             return Err(Error::Space("it has no stages, so there is nothing to choose; add [[stages]]".into()));
         }
-        for (i, op) in self.candidates.iter().enumerate() {
-            if !matches!(op, Op::MbConv { .. } | Op::Zero) {
-                return Err(Error::Space(format!("`{op}` is no candidate of an MBConv space; use mb3x3e6 and zero")));
-            }
-            if self.candidates[..i].contains(op) {
-                return Err(Error::Space(format!("the candidate `{op}` is listed twice; remove one")));
-            }
-        }
-        Ok(())
+        let examples = [Op::MbConv { kernel: 3, expansion: 6 }, Op::Zero];
+        super::check_candidates(&self.candidates, |op| matches!(op, Op::MbConv { .. } | Op::Zero), &examples)
     }
 
     fn edges(&self) -> Vec<Edge> {
@@ -192,35 +179,22 @@ impl Definition for MbConv {
     fn blocks(&self, classes: usize) -> Vec<Block> {
         let places = self.places();
         let last = *places.last().expect("at least one stage");
-        let (full, end) = (self.resolution, last.resolution.div_ceil(last.stride));
-        let fixed = |place: &str, [h, c, h_out, c_out]: [usize; 4], kernel, build: Make| Block {
-            place: place.into(),
-            key: BlockKey {
-                op: place.into(),
-                input: [h, h, c],
-                output: [h_out, h_out, c_out],
-                expansion: 1,
-                kernel,
-                stride: 1,
-                skip: false,
-            },
-            candidate: None,
-            build,
+        let (full, end) = (self.resolution, reduced(last.resolution, last.stride));
+        let key = |op: &str, [h, c, h_out, c_out]: [usize; 4], kernel| BlockKey {
+            op: op.into(),
+            input: [h, h, c],
+            output: [h_out, h_out, c_out],
+            expansion: 1,
+            kernel,
+            stride: 1,
+            skip: false,
         };
         let (stem, first, head, width) = (self.stem, self.first, self.head, last.c_out);
-        let make = |f: fn(&mut Builder, usize, usize) -> Box<dyn Layer>, a, b| -> Make {
-            Arc::new(move |builder| f(builder, a, b))
-        };
         let first_place = MbPlace { c_in: stem, c_out: first, stride: 1, resolution: full };
         let first_op = Op::MbConv { kernel: 3, expansion: 1 };
         let mut blocks = vec![
-            fixed("stem", [full, 3, full, stem], 3, make(mbconv::stem, 3, stem)),
-            Block {
-                place: "first".into(),
-                key: first_place.key(&first_op),
-                candidate: None,
-                build: Arc::new(move |b| mbconv::candidate(b, first_place, &first_op)),
-            },
+            Block::fixed("stem", key("stem", [full, 3, full, stem], 3), move |b| mbconv::stem(b, 3, stem)),
+            Block::fixed("first", first_place.key(&first_op), move |b| mbconv::candidate(b, first_place, &first_op)),
         ];
         for (i, place) in places.into_iter().enumerate() {
             for (j, op) in self.candidates_at(place).into_iter().enumerate() {
@@ -228,12 +202,15 @@ impl Definition for MbConv {
                     place: format!("block{}", i + 1),
                     key: place.key(&op),
                     candidate: Some((i, j)),
+                    free: op == Op::Zero,
                     build: Arc::new(move |b| mbconv::candidate(b, place, &op)),
                 });
             }
         }
-        blocks.push(fixed("mix", [end, width, end, head], 1, make(mbconv::mix, width, head)));
-        blocks.push(fixed("classifier", [end, head, 1, classes], 1, make(mbconv::classifier, head, classes)));
+        let mix = key("mix", [end, width, end, head], 1);
+        blocks.push(Block::fixed("mix", mix, move |b| mbconv::mix(b, width, head)));
+        let classifier = key("classifier", [end, head, 1, classes], 1);
+        blocks.push(Block::fixed("classifier", classifier, move |b| mbconv::classifier(b, head, classes)));
         blocks
     }
 

@@ -4,9 +4,12 @@
 
 mod count;
 mod mbconv;
+mod nb201;
 
 pub(crate) use mbconv::MbPlace;
 pub use mbconv::{MbConv, MbStage};
+pub(crate) use nb201::EDGES;
+pub use nb201::Nb201;
 
 use crate::network::{Derived, Kept, Skeleton};
 use crate::{Arch, Block, Error, Op, Supernet};
@@ -15,7 +18,7 @@ use nn::{Builder, Model};
 use serde::{Deserialize, Serialize};
 
 /// The spaces that have names.
-pub const NAMES: &[&str] = &["mbconv", "mbconv-small"];
+pub const NAMES: &[&str] = &["mbconv", "mbconv-small", "nb201", "nb201-small"];
 
 /// A place in the network where one of several operations is chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +47,8 @@ impl Edge {
 pub enum Space {
     /// Chains of inverted residuals (ProxylessNAS).
     Mbconv(MbConv),
+    /// Stacks of one cell (NAS-Bench-201).
+    Nb201(Nb201),
 }
 
 /// What a kind of space says about itself.
@@ -69,12 +74,60 @@ pub(crate) trait Definition {
 
     /// The network with the candidates that `kept` names.
     fn skeleton(&self, classes: usize, builder: &mut Builder, kept: &Kept) -> Box<dyn Skeleton>;
+
+    /// How choices are printed.
+    fn arch_string(&self, choices: &[Op]) -> String {
+        choices.iter().map(Op::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// The choices that [`arch_string`](Definition::arch_string) printed.
+    ///
+    /// # Errors
+    /// If they are none.
+    fn parse_arch(&self, text: &str) -> Result<Vec<Op>, Error> {
+        parse_list(text)
+    }
+}
+
+/// `mb3x3e6,zero`
+fn parse_list(text: &str) -> Result<Vec<Op>, Error> {
+    text.trim().split(',').map(|op| op.trim().parse()).collect()
+}
+
+/// # Errors
+/// If `value` is not from 1 to `most`.
+fn in_range(name: &str, value: usize, most: usize) -> Result<(), Error> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Space(format!("{name} is {value}; it must be from 1 to {most}")))
+}
+
+/// # Errors
+/// If a candidate is listed twice, or is none of those that the space `takes`, such as `examples`.
+fn check_candidates(candidates: &[Op], takes: impl Fn(&Op) -> bool, examples: &[Op]) -> Result<(), Error> {
+    for (i, op) in candidates.iter().enumerate() {
+        if !takes(op) {
+            let examples = examples.iter().map(Op::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Error::Space(format!("`{op}` is no candidate of such a space; it takes {examples}")));
+        }
+        if candidates[..i].contains(op) {
+            return Err(Error::Space(format!("the candidate `{op}` is listed twice; remove one")));
+        }
+    }
+    Ok(())
+}
+
+/// Rows of a map after a convolution of this stride that keeps the size at stride 1.
+fn reduced(resolution: usize, stride: usize) -> usize {
+    resolution.div_ceil(stride)
 }
 
 impl Space {
     fn definition(&self) -> &dyn Definition {
         match self {
             Space::Mbconv(space) => space,
+            Space::Nb201(space) => space,
         }
     }
 
@@ -86,6 +139,8 @@ impl Space {
         Ok(match name {
             "mbconv" => Space::Mbconv(MbConv::cifar()),
             "mbconv-small" => Space::Mbconv(MbConv::small()),
+            "nb201" => Space::Nb201(Nb201::benchmark()),
+            "nb201-small" => Space::Nb201(Nb201::small()),
             _ => {
                 let names = NAMES.join(", ");
                 return Err(Error::Space(format!(
@@ -130,6 +185,7 @@ impl Space {
     pub fn name(&self) -> &'static str {
         match self {
             Space::Mbconv(_) => "mbconv",
+            Space::Nb201(_) => "nb201",
         }
     }
 
@@ -224,12 +280,11 @@ impl Space {
     /// # Errors
     /// If it is none of this space.
     pub fn parse_arch(&self, text: &str) -> Result<Arch, Error> {
-        let choices = text.trim().split(',').map(|op| op.trim().parse()).collect::<Result<Vec<Op>, Error>>()?;
-        Arch::new(self, choices)
+        Arch::new(self, self.definition().parse_arch(text)?)
     }
 
     pub(crate) fn arch_string(&self, choices: &[Op]) -> String {
-        choices.iter().map(Op::to_string).collect::<Vec<_>>().join(",")
+        self.definition().arch_string(choices)
     }
 }
 

@@ -49,21 +49,7 @@ fn a_path_of_the_supernet_is_the_derived_network() {
         let supernet = space.supernet(10, &mut Builder::new(1));
         let arch = space.random(0, 1);
         let model = space.build(&arch, 10, &mut Builder::new(2)).expect("of the space");
-        // Weights of the path, without the operations' names.
-        let ops: Vec<String> = space.edges().iter().flat_map(|e| e.candidates.iter().map(Op::to_string)).collect();
-        let chosen: Vec<String> = arch.choices().iter().map(Op::to_string).collect();
-        let layers_of = |name: &str| name.split('.').nth(1).and_then(|i| i.parse::<usize>().ok()).unwrap_or(0);
-        let state = supernet.state().into_iter().filter_map(|(name, shape, values)| {
-            let op = name.split('.').find(|part| ops.iter().any(|op| op == part)).map(str::to_owned);
-            match op {
-                None => Some((name, (shape, values))),
-                Some(op) if chosen[layers_of(&name) - 1] == op => {
-                    Some((name.replace(&format!("{op}."), ""), (shape, values)))
-                }
-                Some(_) => None,
-            }
-        });
-        model.load_state(&state.collect()).expect("the same parameters");
+        model.load_state(&supernet.inherited(&arch).expect("of the space")).expect("the same parameters");
         let images = engine::gradcheck::sample([2, 32, 32, 3]);
         let route = supernet.route(&arch).expect("of the space");
         let (a, b) = no_grad(|| {
@@ -75,28 +61,61 @@ fn a_path_of_the_supernet_is_the_derived_network() {
 }
 
 #[test]
-fn blocks_run_alone_and_make_up_the_network() {
-    let space = Space::named("mbconv-small").expect("built in");
-    let arch = space.random(0, 2);
-    let blocks = space.blocks_of(&arch, 10);
-    let mut x: engine::Lazy = engine::gradcheck::sample([1, 32, 32, 3]).into();
-    for block in &blocks {
-        let layer = block.layer(&mut Builder::new(0));
-        assert_eq!(x.shape()[1..], block.key.input, "{}", block.key);
-        x = no_grad(|| layer.forward(&x, &Context::eval()));
-        assert_eq!(x.shape()[1..], block.key.output, "{}", block.key);
+fn benchmark_cells_have_the_published_parameter_counts() {
+    let space = Space::named("nb201").expect("built in");
+    assert_eq!(space.count(), "15625");
+    for (text, params) in [
+        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|", 1_531_546),
+        ("|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|", 73_306),
+        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|", 1_288_506),
+        ("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|", 559_386),
+    ] {
+        let arch = space.parse_arch(text).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(arch.to_string(), text);
+        let model = space.build(&arch, 10, &mut Builder::outline()).expect("of the space");
+        assert_eq!(model.num_params(), params, "{text}");
     }
-    let params: usize = blocks
-        .iter()
-        .map(|b| {
-            nn::Visitor::params(&*b.layer(&mut Builder::outline()))
-                .iter()
-                .map(|p| p.1.shape().elements())
-                .sum::<usize>()
-        })
-        .sum();
-    assert_eq!(params, space.build(&arch, 10, &mut Builder::outline()).expect("of the space").num_params());
-    assert_eq!(Tensor::zeros([1]).elements(), 1);
+    let wrong = |text: &str| space.parse_arch(text).expect_err("no cell").to_string();
+    assert!(wrong("|skip_connect~0|+|none~0|").contains("six edges, not 2"));
+    assert!(wrong("|none~0|+|none~0|none~1|+|none~0|none~1|dil_conv~2|").contains("no operation `dil_conv`"));
+    assert!(
+        wrong("|none~0|+|none~0|none~1|+|none~0|none~2|none~1|").contains("`none~2` stands where the edge from node 1")
+    );
+    // What leads nowhere is a network all the same.
+    let dead = space.parse_arch("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|").expect("a cell");
+    let model = space.build(&dead, 10, &mut Builder::new(0)).expect("of the space");
+    let loss =
+        model.forward(&engine::gradcheck::sample([2, 32, 32, 3]), &Context::train(0, 1)).cross_entropy(&[1, 2], 0.0);
+    assert!((loss.item() - 10f32.ln()).abs() < 0.1);
+}
+
+#[test]
+fn blocks_run_alone_and_make_up_the_network() {
+    for name in NAMES {
+        let space = Space::named(name).expect("built in");
+        let arch = space.random(0, 2);
+        let blocks = space.blocks_of(&arch, 10);
+        let mut params = 0;
+        for block in &blocks {
+            let layer = block.layer(&mut Builder::outline());
+            params += nn::Visitor::params(&*layer).iter().map(|(_, p)| p.shape().elements()).sum::<usize>();
+            let [h, w, c] = block.key.input;
+            // Values do not matter, only shapes.
+            let y = no_grad(|| layer.forward(&Tensor::zeros([1, h, w, c]).into(), &Context::counting()));
+            assert_eq!(y.shape()[1..], block.key.output, "{name}: {} {}", block.place, block.key);
+        }
+        assert_eq!(
+            params,
+            space.build(&arch, 10, &mut Builder::outline()).expect("of the space").num_params(),
+            "{name}"
+        );
+        let edges = space.edges();
+        for block in space.blocks(10) {
+            if let Some((edge, candidate)) = block.candidate {
+                assert!(candidate < edges[edge].candidates.len(), "{name}: {}", block.place);
+            }
+        }
+    }
 }
 
 #[test]
@@ -111,7 +130,7 @@ fn what_cannot_be_searched_is_named() {
     assert!(message(&of("'zero'", 2)).contains("edge `block1` has no candidates"));
     assert!(message(&of("", 1)).contains("edge `block1` has no candidates"));
     assert!(message(&of("'mb3x3e3'", 3)).contains("the stride of stage 1 is 3"));
-    assert!(message(&of("'sep3x3'", 1)).contains("no candidate of an MBConv space"));
+    assert!(message(&of("'sep3x3'", 1)).contains("no candidate of such a space; it takes mb3x3e6, zero"));
     assert!(message(&of("'mb3x3'", 1)).contains("`mb3x3` is no operation"));
     assert!(message(&of("'zero', 'zero'", 1)).contains("listed twice"));
     assert!(message("kind = 'cells'").contains("unknown variant `cells`"));
@@ -121,7 +140,7 @@ fn what_cannot_be_searched_is_named() {
     let (small, large) = (Space::named("mbconv-small").expect("built in"), Space::named("mbconv").expect("built in"));
     let other = small.build(&large.random(0, 0), 10, &mut Builder::outline()).err().expect("of another space");
     assert!(other.to_string().contains("makes 21 choices, but the space `mbconv` has 9 edges"), "{other}");
-    let first: Vec<&str> = vec!["zero"; 9];
-    let wrong = small.parse_arch(&first.join(",")).expect_err("no shortcut there").to_string();
+    let zeros = ["zero"; 9].join(",");
+    let wrong = small.parse_arch(&zeros).expect_err("no shortcut there").to_string();
     assert!(wrong.contains("edge `block1` of the space `mbconv` cannot be `zero`"), "{wrong}");
 }

@@ -126,7 +126,8 @@ impl Module for Choice {
         for (name, candidate) in self.candidates.iter().flatten() {
             match self.only {
                 Some(_) => candidate.visit(visitor),
-                None => visitor.module(name, &**candidate),
+                // Tells `Supernet::inherited` what belongs to which path.
+                None => visitor.module(&format!("{name}@{}", self.edge), &**candidate),
             }
         }
     }

@@ -73,9 +73,34 @@ impl Supernet {
         }
     }
 
-    /// Every parameter of every candidate that is left; a candidate's carry its operation in their name.
+    /// Every parameter of every candidate that is left; a candidate's carry operation and edge in their name:
+    /// `layers.3.mb5x5e6@2.conv1.weight`.
     pub fn params(&self) -> Vec<(String, Param)> {
         Visitor::params(self)
+    }
+
+    /// The weights of one path, as the derived network names them.
+    ///
+    /// # Errors
+    /// If `arch` is of another space.
+    pub fn inherited(&self, arch: &Arch) -> Result<StateDict, Error> {
+        let arch = Arch::new(&self.space, arch.choices().to_vec())?;
+        let on_path = |(name, shape, values): State| {
+            let parts: Vec<&str> = name.split('.').collect();
+            let candidate = parts.iter().position(|part| part.contains('@'));
+            let name = match candidate.and_then(|at| parts[at].split_once('@').map(|(op, edge)| (at, op, edge))) {
+                None => name,
+                Some((at, op, edge)) => {
+                    let edge: usize = edge.parse().ok()?;
+                    if arch.choices()[edge].to_string() != op {
+                        return None;
+                    }
+                    [&parts[..at], &parts[at + 1..]].concat().join(".")
+                }
+            };
+            Some((name, (shape, values)))
+        };
+        Ok(self.state().into_iter().filter_map(on_path).collect())
     }
 
     /// Every parameter and running statistic, as files hold them.
