@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex};
 pub struct OpDoc {
     /// Name of the op, as in `conv2d`.
     pub name: &'static str,
-    /// The forward formula, as in `y = max(x, 0)`.
+    /// The forward formula, as in `y = max(x, 0)`; the notation is that of [`crate::formula`].
     pub formula: &'static str,
-    /// The vector-Jacobian product, as in `grad_input = grad_output * (y > 0)`.
+    /// The vector-Jacobian product, as in `grad_x = grad_output * (y > 0)`: a statement for each input.
     pub gradient: &'static str,
 }
 
@@ -36,6 +36,29 @@ pub trait Backward: Send + Sync {
 
     /// The forward pass again, naively and in `f64`.
     fn reference(&self, inputs: &[&Array]) -> Array;
+
+    /// What the formulas call the inputs, in order; empty if the op does not say.
+    fn inputs(&self) -> Vec<String> {
+        vec![]
+    }
+
+    /// Settings of the op, such as `stride` and `2`.
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![]
+    }
+
+    /// The same computation of other inputs, recorded: a plain op repeats itself, a fused one runs as the plain ops that it stands
+    /// for. `None` if the op does not say how.
+    fn again(&self, _inputs: &[&Tensor]) -> Option<Tensor> {
+        None
+    }
+
+    /// A fingerprint of the smooth piece that the op is on at these inputs: which values a ReLU lets through, where a maximum
+    /// lies. Two inputs with different fingerprints have a kink between them, and finite differences across it mean
+    /// nothing. Smooth ops are on one piece everywhere.
+    fn piece(&self, _inputs: &[&Array]) -> u64 {
+        0
+    }
 }
 
 /// Where an input of a node came from.
@@ -81,6 +104,36 @@ impl Node {
     /// The op, unless this is a leaf or the backward pass has come by.
     pub fn op(&self) -> Option<Arc<dyn Backward>> {
         self.op.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// What this op alone contributes to the gradient of each input, given that of its output: the vector-Jacobian product.
+    /// An input that is read twice gets two contributions; `None` where no gradient is wanted.
+    ///
+    /// # Panics
+    /// If there is no op (any more), or `grad_output` has another shape.
+    #[track_caller]
+    pub fn contributions(&self, grad_output: &Tensor) -> Vec<Option<Tensor>> {
+        assert_eq!(grad_output.shape(), self.shape, "contributions: grad_output must have the output's shape");
+        let op = self.op().expect("contributions: a leaf, or an op that the backward pass has freed");
+        // Each place has a stand-in of its own, which the op's gradients are gathered in.
+        let stand_ins = self.inputs.iter().map(|input| match input {
+            Input::Constant(tensor) => Input::Constant(tensor.clone()),
+            Input::Node(node) => Input::Node(Arc::new(Node {
+                id: next_id(),
+                shape: node.shape,
+                inputs: vec![],
+                op: Mutex::new(None),
+                leaf: true,
+            })),
+        });
+        let stand_ins: Vec<Input> = stand_ins.collect();
+        let mut pending = BTreeMap::new();
+        op.backward(GradOutput::from(grad_output.detach()), &mut Grads { inputs: &stand_ins, pending: &mut pending });
+        let gathered = |input: &Input| match input {
+            Input::Constant(_) => None,
+            Input::Node(node) => pending.remove(&node.id).map(|Pending { grad, .. }| grad.into_tensor()),
+        };
+        stand_ins.iter().map(gathered).collect()
     }
 }
 
@@ -159,11 +212,19 @@ impl Tensor {
     /// Puts the op that made this tensor on the tape, unless no input is differentiable or [`no_grad`] is in force. `op` must
     /// not own this tensor's node (save a [`detach`](Tensor::detach)ed clone of an output).
     pub fn record(self, inputs: &[&Tensor], op: impl Backward + 'static) -> Tensor {
-        OBSERVER.with_borrow_mut(|observer| {
-            if let Some(observer) = observer {
-                observer(&self, op.doc());
-            }
-        });
+        let doc = OBSERVER.with_borrow(|observer| observer.is_some().then(|| op.doc()));
+        let output = self.attach(inputs, op);
+        if let Some(doc) = doc {
+            OBSERVER.with_borrow_mut(|observer| {
+                if let Some(observer) = observer {
+                    observer(&output, doc);
+                }
+            });
+        }
+        output
+    }
+
+    fn attach(self, inputs: &[&Tensor], op: impl Backward + 'static) -> Tensor {
         if !RECORDING.get() || inputs.iter().all(|t| t.node.is_none()) {
             return self.detach();
         }

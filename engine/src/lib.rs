@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod autograd;
+pub mod formula;
 pub mod grad;
 pub mod gradcheck;
 pub mod kernels;

@@ -47,7 +47,20 @@ struct Add {
 
 impl Backward for Add {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "add", formula: "y = a + b", gradient: "grad_a = grad_output, grad_b = grad_output" }
+        let gradient = if self.shapes[0] == self.shapes[1] {
+            "grad_a = grad_output; grad_b = grad_output"
+        } else {
+            "grad_a = sum_{\"stretched dimensions\"} grad_output; grad_b = sum_{\"stretched dimensions\"} grad_output"
+        };
+        OpDoc { name: "add", formula: "y = a + b", gradient }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["a", "b"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].add(inputs[1]))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
@@ -70,7 +83,20 @@ struct Sub {
 
 impl Backward for Sub {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "sub", formula: "y = a - b", gradient: "grad_a = grad_output, grad_b = -grad_output" }
+        let gradient = if self.shapes[0] == self.shapes[1] {
+            "grad_a = grad_output; grad_b = -grad_output"
+        } else {
+            "grad_a = sum_{\"stretched dimensions\"} grad_output; grad_b = sum_{\"stretched dimensions\"} (-grad_output)"
+        };
+        OpDoc { name: "sub", formula: "y = a - b", gradient }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["a", "b"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].sub(inputs[1]))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -58,9 +58,17 @@ impl Backward for Affine {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "affine",
-            formula: "y[..., c] = gamma[c] * x[..., c] + beta[c]",
-            gradient: "grad_input = grad_output * gamma, grad_gamma = sum of grad_output * x, grad_beta = sum of grad_output",
+            formula: "y[...,c] = gamma[c] * x[...,c] + beta[c]",
+            gradient: "grad_x[...,c] = gamma[c] * grad_output[...,c]; grad_gamma[c] = sum_{\"all but c\"} grad_output * x; grad_beta[c] = sum_{\"all but c\"} grad_output",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x", "gamma", "beta"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].affine(inputs[1], inputs[2]))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

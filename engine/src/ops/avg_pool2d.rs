@@ -68,9 +68,23 @@ impl Backward for AvgPool2d {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "avg_pool2d",
-            formula: "y[n, i, j, c] = mean of x[n, ., ., c] under the window at (i, j)",
-            gradient: "grad_input = sum of grad_output / count over the windows that hold the pixel",
+            formula: "y[n,i,j,c] = (1 / count) * sum_{h,w \"in window\" (i,j)} x[n,h,w,c]",
+            gradient: "grad_x[n,h,w,c] = sum_{\"windows\" (i,j) \"that hold\" (h,w)} grad_output[n,i,j,c] / count",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut attributes = self.windows.attributes();
+        attributes.push(("count_include_pad", self.count_include_pad.to_string()));
+        attributes
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].avg_pool2d(self.windows.config(), self.count_include_pad))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

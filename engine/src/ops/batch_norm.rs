@@ -42,9 +42,21 @@ impl Backward for Moments {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "moments",
-            formula: "mean[c] = sum x / M; var[c] = sum (x - mean)^2 / M",
-            gradient: "grad_x = grad_mean[c]/M + grad_var[c] * 2/M * (x - mean[c])",
+            formula: "mean[c] = (1 / M) * sum_{\"all but c\"} x; var[c] = (1 / M) * sum_{\"all but c\"} (x - mean[c])^2",
+            gradient: "grad_x = grad_mean[c] / M + grad_var[c] * (2 / M) * (x - mean[c])",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("M", self.x.shape().rows().to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].moments())
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
@@ -135,10 +147,23 @@ impl Backward for FoldBatchNorm {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "fold_batch_norm",
-            formula: "scale = gamma / sqrt(var + eps); shift = beta - mean*scale",
-            gradient: "t = grad_scale - mean*grad_shift; grad_gamma = t/sqrt(var + eps); grad_beta = grad_shift; \
-                       grad_mean = -scale*grad_shift; grad_var = -scale*t / (2*(var + eps))",
+            formula: "scale[c] = gamma[c] / sqrt(var[c] + eps); shift[c] = beta[c] - mean[c] * scale[c]",
+            gradient: "t = grad_scale[c] - mean[c] * grad_shift[c]; grad_gamma[c] = t / sqrt(var[c] + eps); grad_beta[c] = grad_shift[c]; grad_mean[c] = -scale[c] * grad_shift[c]; grad_var[c] = -scale[c] * t / (2 * (var[c] + eps))",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        let moments = |i| if self.moments.len() == 1 { "moments".into() } else { format!("moments_{i}") };
+        (0..self.moments.len()).map(moments).chain(["gamma".into(), "beta".into()]).collect()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("eps", self.eps.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        let (moments, rest) = inputs.split_at(self.moments.len());
+        Some(fold_batch_norm(moments, rest[0], rest[1], self.eps))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -60,9 +60,21 @@ impl Backward for Concat {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "concat",
-            formula: "y = maps joined along the channels",
-            gradient: "grad_map[i] = the channels of grad_output that came from map i",
+            formula: "y = concat(x_0, x_1, ...)",
+            gradient: "grad_x_k[...,c] = grad_output[...,\"offset of map k\" + c]",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        (0..self.channels.len()).map(|i| format!("x_{i}")).collect()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("channels", format!("{:?}", self.channels))]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(concat(inputs))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -4,7 +4,8 @@ use crate::kernels::conv2d::backward::{self, MapGrad, Write};
 use crate::kernels::conv2d::load::GradTerms;
 use crate::kernels::conv2d::{Algorithm, ConvSize, forward};
 use crate::kernels::simd::Level;
-use crate::ops::lazy::{Lazy, activate_reference};
+use crate::ops::concat::concat;
+use crate::ops::lazy::{Activation, Lazy, activate, activate_reference, activation_piece, scale_shift};
 use crate::reference::Array;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -152,17 +153,74 @@ impl FusedConv2d {
         let bias = weight + 1;
         [affine, weight, bias, bias + usize::from(self.has_bias)]
     }
+
+    /// Whether this only convolves: one map as it is, no sum at the end.
+    fn is_plain(&self) -> bool {
+        let Lazy { maps, affine, activation } = &self.input;
+        maps.len() == 1 && affine.is_none() && *activation == Activation::Identity && !self.has_add
+    }
 }
 
 impl Backward for FusedConv2d {
     fn doc(&self) -> OpDoc {
+        const PLAIN: OpDoc = OpDoc {
+            name: "conv2d",
+            formula: "y[n,oy,ox,o] = sum_{ky,kx,i} x[n,oy * s + ky * d - p,ox * s + kx * d - p,i] * w[ky,kx,i,o]",
+            gradient: "grad_x[n,oy * s + ky * d - p,ox * s + kx * d - p,i] = sum_{ky,kx,o} grad_output[n,oy,ox,o] * w[ky,kx,i,o]; \
+                       grad_w[ky,kx,i,o] = sum_{n,oy,ox} x[n,oy * s + ky * d - p,ox * s + kx * d - p,i] * grad_output[n,oy,ox,o]; \
+                       grad_bias[o] = sum_{n,oy,ox} grad_output[n,oy,ox,o]",
+        };
+        if self.is_plain() {
+            let with_bias =
+                "y[n,oy,ox,o] = bias[o] + sum_{ky,kx,i} x[n,oy * s + ky * d - p,ox * s + kx * d - p,i] * w[ky,kx,i,o]";
+            return if self.has_bias { OpDoc { formula: with_bias, ..PLAIN } } else { PLAIN };
+        }
         OpDoc {
             name: "conv2d",
-            formula: "y[n,oy,ox,o] = sum_{ky,kx,i} a[n, oy*s+ky*d-p, ox*s+kx*d-p, i] * w[ky,kx,i,o]  (+ bias[o]) (+ add), \
-                      where a = x or activation(scale[i]*x + shift[i])",
-            gradient: "grad_a = transposed convolution of grad_output with w; grad_w = correlation of a with grad_output; \
-                       grad_x = scale * grad_a * activation'; grad_add = grad_output",
+            formula: "a = activation(scale[i] * x + shift[i]); y = conv2d(a, w) + bias + add",
+            gradient: "grad_a = \"transposed convolution of\" grad_output \"with\" w; \
+                       grad_x = scale[i] * grad_a * activation'; grad_w = \"correlation of\" a \"with\" grad_output; \
+                       grad_add = grad_output",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        let maps = self.input.maps.len();
+        let map = |k| if maps == 1 { "x".into() } else { format!("x_{k}") };
+        let present =
+            [(self.input.affine.is_some(), "affine"), (true, "w"), (self.has_bias, "bias"), (self.has_add, "add")];
+        let rest = present.into_iter().filter(|(present, _)| *present).map(|(_, name)| name.to_string());
+        (0..maps).map(map).chain(rest).collect()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        let ConvSize { k_h, k_w, stride, padding, dilation, groups, .. } = self.size;
+        let mut attributes = vec![("kernel_size", format!("[{k_h}, {k_w}]"))];
+        let numbers = [("stride", stride), ("padding", padding), ("dilation", dilation), ("groups", groups)];
+        attributes.extend(numbers.map(|(name, value)| (name, value.to_string())));
+        attributes
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        let [affine, weight, bias, add] = self.positions();
+        let mut x = if affine == 1 { inputs[0].clone() } else { concat(&inputs[..affine]) };
+        if self.input.affine.is_some() {
+            x = scale_shift(&x, inputs[affine]);
+        }
+        x = activate(x, self.input.activation);
+        let ConvSize { stride, padding, dilation, groups, .. } = self.size;
+        let config = Conv2d { stride, padding, dilation, groups };
+        let bias = self.has_bias.then(|| inputs[bias]);
+        let fused = Fused { bias, algorithm: self.algorithm, ..Fused::default() };
+        let y = Lazy::from(&x).conv2d(inputs[weight], config, fused);
+        Some(if self.has_add { y.add(inputs[add]) } else { y })
+    }
+
+    fn piece(&self, inputs: &[&Array]) -> u64 {
+        let [affine, ..] = self.positions();
+        let scales = self.input.affine.as_ref().map(|_| inputs[affine]);
+        let x = activate_reference(&inputs[..affine], scales, Activation::Identity);
+        activation_piece(&x, self.input.activation)
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

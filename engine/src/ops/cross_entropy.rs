@@ -104,9 +104,21 @@ impl Backward for CrossEntropy {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "cross_entropy",
-            formula: "y = -mean over n of sum over k of target[n, k] * log_softmax(logits)[n, k]",
-            gradient: "grad_logits = grad_output * (softmax(logits) - target) / N",
+            formula: "y = -(1 / N) * sum_{n,k} target[n,k] * log_softmax(logits)[n,k]",
+            gradient: "grad_logits[n,k] = grad_output * (softmax(logits)[n,k] - target[n,k]) / N",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["logits"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("labels", format!("{:?}", self.labels)), ("label_smoothing", self.label_smoothing.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].cross_entropy(&self.labels, self.label_smoothing))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -33,7 +33,15 @@ struct Div {
 
 impl Backward for Div {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "div", formula: "y = a / b", gradient: "grad_a = grad_output / b, grad_b = -grad_output * y / b" }
+        OpDoc { name: "div", formula: "y = a / b", gradient: "grad_a = grad_output / b; grad_b = -grad_output * y / b" }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["a", "b"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].div(inputs[1]))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -27,10 +27,7 @@ impl Tensor {
     #[track_caller]
     pub fn dropout(&self, p: f32, rng: &mut Rng) -> Tensor {
         assert!((0.0..1.0).contains(&p), "dropout: p = {p} is not in 0..1");
-        let op = Dropout { seed: rng.bits(), p, shape: self.shape() };
-        let mut y = op.mask();
-        multiply(&mut y, self);
-        y.record(&[self], op)
+        Dropout { seed: rng.bits(), p, shape: self.shape() }.apply(self)
     }
 }
 
@@ -48,6 +45,12 @@ struct Dropout {
 }
 
 impl Dropout {
+    fn apply(self, x: &Tensor) -> Tensor {
+        let mut y = self.mask();
+        multiply(&mut y, x);
+        y.record(&[x], self)
+    }
+
     fn mask(&self) -> Tensor {
         // 32 random bits decide an element; compared as integers and without a branch, which would be mispredicted.
         let (dropped, kept) = ((f64::from(self.p) * f64::from(u32::MAX)) as u32, 1.0 / (1.0 - self.p));
@@ -67,11 +70,19 @@ impl Dropout {
 
 impl Backward for Dropout {
     fn doc(&self) -> OpDoc {
-        OpDoc {
-            name: "dropout",
-            formula: "y = x * mask, each mask element 0 (with probability p) or 1 / (1 - p)",
-            gradient: "grad_input = grad_output * mask",
-        }
+        OpDoc { name: "dropout", formula: "y = x * mask", gradient: "grad_x = grad_output * mask" }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("p", self.p.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(Dropout { ..*self }.apply(inputs[0]))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

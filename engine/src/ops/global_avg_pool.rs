@@ -48,9 +48,17 @@ impl Backward for GlobalAvgPool {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "global_avg_pool",
-            formula: "y[n, c] = mean over h, w of x[n, h, w, c]",
-            gradient: "grad_input[n, h, w, c] = grad_output[n, c] / (H*W)",
+            formula: "y[n,c] = (1 / (H * W)) * sum_{h,w} x[n,h,w,c]",
+            gradient: "grad_x[n,h,w,c] = grad_output[n,c] / (H * W)",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].global_avg_pool())
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -3,7 +3,7 @@ use crate::grad::GradOutput;
 use crate::kernels::conv2d::load::Maps;
 use crate::kernels::lazy_sum::{self, Term};
 use crate::kernels::simd::Level;
-use crate::reference::Array;
+use crate::reference::{Array, fingerprint};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -173,13 +173,98 @@ struct SumLazy {
     activation: Activation,
 }
 
+impl SumLazy {
+    /// Whether this is a scale and a shift of one map and nothing more: a plain op.
+    fn is_plain(&self) -> bool {
+        matches!(&self.terms[..], [Some(_)]) && self.activation == Activation::Identity
+    }
+
+    fn sum_reference(&self, inputs: &[&Array]) -> Array {
+        let mut inputs = inputs.iter();
+        let mut sum = Array::zeros(self.shape);
+        for term in &self.terms {
+            let map = inputs.next().expect("a map for each term");
+            let affine = term.as_ref().map(|_| *inputs.next().expect("its affine"));
+            let value = activate_reference(&[map], affine, Activation::Identity);
+            sum = sum.zip(&value, |a, b| a + b);
+        }
+        sum
+    }
+}
+
+/// `scale[c] * x + shift[c]` as an op of its own.
+pub(crate) fn scale_shift(x: &Tensor, affine: &Tensor) -> Tensor {
+    let term = Lazy { maps: vec![x.clone()], affine: Some(affine.clone()), activation: Activation::Identity };
+    sum_lazy(&[term], Activation::Identity, false)
+}
+
+/// The activation as an op of its own.
+pub(crate) fn activate(x: Tensor, activation: Activation) -> Tensor {
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => x.relu(),
+        Activation::Relu6 => x.relu6(),
+    }
+}
+
+/// The [`piece`](Backward::piece) of an activation, given its input.
+pub(crate) fn activation_piece(x: &Array, activation: Activation) -> u64 {
+    match activation {
+        Activation::Identity => 0,
+        Activation::Relu => fingerprint(x.data.iter().map(|&v| u8::from(v > 0.0))),
+        Activation::Relu6 => fingerprint(x.data.iter().map(|&v| u8::from(v > 0.0) + u8::from(v > 6.0))),
+    }
+}
+
 impl Backward for SumLazy {
     fn doc(&self) -> OpDoc {
+        if self.is_plain() {
+            return OpDoc {
+                name: "scale_shift",
+                formula: "y = scale[c] * x + shift[c]",
+                gradient: "grad_x = scale[c] * grad_output; grad_scale[c] = sum_{n,h,w} grad_output * x; \
+                           grad_shift[c] = sum_{n,h,w} grad_output",
+            };
+        }
         OpDoc {
             name: "sum_lazy",
-            formula: "y = activation(sum_k scale_k[c]*x_k + shift_k[c])",
-            gradient: "g = grad_output * activation'(y); grad_x_k = scale_k*g; grad_scale_k = sum g*x_k; grad_shift_k = sum g",
+            formula: "y = activation(sum_{k} (scale_k[c] * x_k + shift_k[c]))",
+            gradient: "g = grad_output * activation'(y); grad_x_k = scale_k[c] * g; grad_scale_k[c] = sum_{n,h,w} g * x_k; \
+                       grad_shift_k[c] = sum_{n,h,w} g",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        if self.is_plain() {
+            return ["x", "affine"].map(String::from).to_vec();
+        }
+        let term = |(k, term): (usize, &Option<Lazy>)| {
+            let affine = term.as_ref().map(|_| format!("affine_{k}"));
+            [format!("x_{k}")].into_iter().chain(affine)
+        };
+        self.terms.iter().enumerate().flat_map(term).collect()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        if self.is_plain() { vec![] } else { vec![("activation", format!("{:?}", self.activation).to_lowercase())] }
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        let mut inputs = inputs.iter();
+        let mut sum: Option<Tensor> = None;
+        for term in &self.terms {
+            let map = *inputs.next()?;
+            let value = match term {
+                Some(_) => scale_shift(map, inputs.next()?),
+                None => map.clone(),
+            };
+            sum = Some(sum.map_or_else(|| value.clone(), |sum| sum.add(&value)));
+        }
+        sum.map(|sum| activate(sum, self.activation))
+    }
+
+    fn piece(&self, inputs: &[&Array]) -> u64 {
+        activation_piece(&self.sum_reference(inputs), self.activation)
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
@@ -206,15 +291,7 @@ impl Backward for SumLazy {
     }
 
     fn reference(&self, inputs: &[&Array]) -> Array {
-        let mut inputs = inputs.iter();
-        let mut sum = Array::zeros(self.shape);
-        for term in &self.terms {
-            let map = inputs.next().expect("a map for each term");
-            let affine = term.as_ref().map(|_| *inputs.next().expect("its affine"));
-            let value = activate_reference(&[map], affine, Activation::Identity);
-            sum = sum.zip(&value, |a, b| a + b);
-        }
-        activate_reference(&[&sum], None, self.activation)
+        activate_reference(&[&self.sum_reference(inputs)], None, self.activation)
     }
 }
 

@@ -57,9 +57,17 @@ impl Backward for LogSoftmax {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "log_softmax",
-            formula: "y[k] = x[k] - log(sum over j of exp(x[j]))",
-            gradient: "grad_input[k] = grad_output[k] - exp(y[k]) * (sum over j of grad_output[j])",
+            formula: "y[k] = x[k] - log(sum_{j} exp(x[j]))",
+            gradient: "grad_x[k] = grad_output[k] - exp(y[k]) * sum_{j} grad_output[j]",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].log_softmax())
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

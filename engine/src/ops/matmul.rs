@@ -50,9 +50,17 @@ impl Backward for Matmul {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "matmul",
-            formula: "Y = A * B",
-            gradient: "grad_A = grad_output * transpose(B), grad_B = transpose(A) * grad_output",
+            formula: "y[m,n] = sum_{k} a[m,k] * b[k,n]",
+            gradient: "grad_a[m,k] = sum_{n} grad_output[m,n] * b[k,n]; grad_b[k,n] = sum_{m} a[m,k] * grad_output[m,n]",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["a", "b"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].matmul(inputs[1]))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -3,7 +3,7 @@ use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::elementwise::dispatch;
 use crate::parallel::{chunks_mut, chunks_mut_pair};
-use crate::reference::Array;
+use crate::reference::{Array, fingerprint};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -95,9 +95,30 @@ impl Backward for MaxPool2d {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "max_pool2d",
-            formula: "y[n, i, j, c] = max of x[n, ., ., c] under the window at (i, j)",
-            gradient: "grad_input = grad_output at the first maximum of each window, else 0",
+            formula: "y[n,i,j,c] = max_{h,w \"in window\" (i,j)} x[n,h,w,c]",
+            gradient: "grad_x[n,h,w,c] = sum_{\"windows\" (i,j) \"whose first maximum is\" (h,w)} grad_output[n,i,j,c]",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        self.windows.attributes()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].max_pool2d(self.windows.config()))
+    }
+
+    fn piece(&self, inputs: &[&Array]) -> u64 {
+        // Where in its window each maximum lies.
+        let positions = self.windows.reference(inputs[0], |values| {
+            let largest = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
+            (1..values.len()).fold(0, largest) as f64
+        });
+        fingerprint(positions.data.iter().map(|&p| p as u8))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -36,7 +36,20 @@ struct Mul {
 
 impl Backward for Mul {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "mul", formula: "y = a * b", gradient: "grad_a = grad_output * b, grad_b = grad_output * a" }
+        let gradient = if self.shapes[0] == self.shapes[1] {
+            "grad_a = grad_output * b; grad_b = grad_output * a"
+        } else {
+            "grad_a = sum_{\"stretched dimensions\"} grad_output * b; grad_b = sum_{\"stretched dimensions\"} grad_output * a"
+        };
+        OpDoc { name: "mul", formula: "y = a * b", gradient }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["a", "b"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].mul(inputs[1]))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -54,6 +54,10 @@ impl Pad {
         Pad { shape, padding }
     }
 
+    fn pairs(&self) -> &[(usize, usize)] {
+        &self.padding[..self.shape.len()]
+    }
+
     fn padded(&self) -> Shape {
         let dims: Vec<usize> =
             self.shape.iter().zip(&self.padding).map(|(extent, (before, after))| before + extent + after).collect();
@@ -114,9 +118,21 @@ impl Backward for Pad {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "pad",
-            formula: "y = x surrounded by zeros",
-            gradient: "grad_input = grad_output without the margins",
+            formula: "y = x \"surrounded by zeros\"",
+            gradient: "grad_x = grad_output \"without the margins\"",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("padding", format!("{:?}", self.pairs()))]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].pad(self.pairs()))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

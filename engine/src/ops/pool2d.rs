@@ -52,6 +52,19 @@ impl Windows {
         Windows { config, input, output: [n, h_out, w_out, c] }
     }
 
+    /// The windows as they were asked for.
+    pub fn config(&self) -> Pool2d {
+        self.config
+    }
+
+    /// The same for people.
+    pub fn attributes(&self) -> Vec<(&'static str, String)> {
+        let Pool2d { kernel_size, stride, padding } = self.config;
+        [("kernel_size", kernel_size), ("stride", stride), ("padding", padding)]
+            .map(|(k, v)| (k, v.to_string()))
+            .to_vec()
+    }
+
     /// Elements of one image of the input.
     pub fn input_image(&self) -> usize {
         self.input[1..].iter().product()

@@ -2,7 +2,7 @@ use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::elementwise::dispatch;
 use crate::parallel::{CHUNK, chunks_mut};
-use crate::reference::Array;
+use crate::reference::{Array, fingerprint};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -33,7 +33,19 @@ struct Relu {
 
 impl Backward for Relu {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "relu", formula: "y = max(x, 0)", gradient: "grad_input = grad_output * (y > 0)" }
+        OpDoc { name: "relu", formula: "y = max(x, 0)", gradient: "grad_x = grad_output * (y > 0)" }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].relu())
+    }
+
+    fn piece(&self, inputs: &[&Array]) -> u64 {
+        fingerprint(inputs[0].data.iter().map(|&v| u8::from(v > 0.0)))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -36,7 +36,19 @@ struct Reshape {
 
 impl Backward for Reshape {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "reshape", formula: "y = x, under another shape", gradient: "grad_input = grad_output" }
+        OpDoc {
+            name: "reshape",
+            formula: "y = x \"under another shape\"",
+            gradient: "grad_x = grad_output \"under the shape of\" x",
+        }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].reshape(self.to))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -34,7 +34,19 @@ struct Scale {
 
 impl Backward for Scale {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "scale", formula: "y = factor * x", gradient: "grad_input = factor * grad_output" }
+        OpDoc { name: "scale", formula: "y = factor * x", gradient: "grad_x = factor * grad_output" }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("factor", self.factor.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].scale(self.factor))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

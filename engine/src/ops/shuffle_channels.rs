@@ -55,9 +55,21 @@ impl Backward for ShuffleChannels {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "shuffle_channels",
-            formula: "y[..., j*groups + i] = x[..., i*(C/groups) + j]",
-            gradient: "grad_input[..., i*(C/groups) + j] = grad_output[..., j*groups + i]",
+            formula: "y[...,j * groups + i] = x[...,i * (C / groups) + j]",
+            gradient: "grad_x[...,i * (C / groups) + j] = grad_output[...,j * groups + i]",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("groups", self.groups.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].shuffle_channels(self.groups))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

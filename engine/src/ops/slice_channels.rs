@@ -56,9 +56,21 @@ impl Backward for SliceChannels {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "slice_channels",
-            formula: "y[..., c] = x[..., start + c]",
-            gradient: "grad_input[..., start + c] = grad_output[..., c], else 0",
+            formula: "y[...,c] = x[...,start + c]",
+            gradient: "grad_x[...,start + c] = grad_output[...,c] \", elsewhere 0\"",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("start", self.range.start.to_string()), ("end", self.range.end.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].slice_channels(self.range.clone()))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -72,9 +72,21 @@ impl Backward for Standardise {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "standardise",
-            formula: "y = (x - mean) / sqrt(var + eps), over all dimensions but the last",
-            gradient: "grad_input = (grad_output - mean(grad_output) - y * mean(grad_output * y)) / sqrt(var + eps)",
+            formula: "y = (x - mean[c]) / sqrt(var[c] + eps)",
+            gradient: "grad_x = (grad_output - mean_{\"all but c\"} (grad_output) - y * mean_{\"all but c\"} (grad_output * y)) / sqrt(var[c] + eps)",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("eps", self.eps.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].standardise(self.eps))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -70,9 +70,21 @@ impl Backward for Subsample2d {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "subsample2d",
-            formula: "y[n, i, j, c] = x[n, i*stride, j*stride, c]",
-            gradient: "grad_input[n, i*stride, j*stride, c] = grad_output[n, i, j, c], else 0",
+            formula: "y[n,i,j,c] = x[n,i * stride,j * stride,c]",
+            gradient: "grad_x[n,i * stride,j * stride,c] = grad_output[n,i,j,c] \", elsewhere 0\"",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("stride", self.stride.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].subsample2d(self.stride))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

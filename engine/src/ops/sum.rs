@@ -31,7 +31,15 @@ struct Sum {
 
 impl Backward for Sum {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "sum", formula: "y = sum(x)", gradient: "grad_input = grad_output, everywhere" }
+        OpDoc { name: "sum", formula: "y = sum_{i} x[i]", gradient: "grad_x[i] = grad_output" }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].sum())
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

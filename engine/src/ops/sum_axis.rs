@@ -70,9 +70,21 @@ impl Backward for SumAxis {
     fn doc(&self) -> OpDoc {
         OpDoc {
             name: "sum_axis",
-            formula: "y = sum of x along an axis",
-            gradient: "grad_input = grad_output, repeated along the axis",
+            formula: "y = sum_{\"axis\"} x",
+            gradient: "grad_x = grad_output \", repeated along the axis\"",
         }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("axis", self.axis.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].sum_axis(self.axis, self.keep_dim))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -48,7 +48,15 @@ struct Transpose;
 
 impl Backward for Transpose {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "transpose", formula: "y[j][i] = x[i][j]", gradient: "grad_input = transpose(grad_output)" }
+        OpDoc { name: "transpose", formula: "y[j,i] = x[i,j]", gradient: "grad_x[i,j] = grad_output[j,i]" }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].transpose())
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

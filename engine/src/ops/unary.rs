@@ -4,7 +4,7 @@ use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::elementwise::dispatch;
 use crate::parallel::{CHUNK, chunks_mut};
-use crate::reference::Array;
+use crate::reference::{Array, fingerprint};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -35,9 +35,10 @@ impl Tensor {
     /// # Gradient
     /// `grad_input = grad_output * y`. Saves `y`, shared with the caller: no extra memory.
     pub fn exp(&self) -> Tensor {
-        let doc = OpDoc { name: "exp", formula: "y = exp(x)", gradient: "grad_input = grad_output * y" };
+        let doc = OpDoc { name: "exp", formula: "y = exp(x)", gradient: "grad_x = grad_output * y" };
         let y = map(self, f32::exp);
-        let saved = Unary { doc, saved: y.detach(), grad: |g, y| g * y, reference: f64::exp };
+        let saved =
+            Unary { doc, saved: y.detach(), grad: |g, y| g * y, reference: f64::exp, again: Tensor::exp, corners: &[] };
         y.record(&[self], saved)
     }
 
@@ -49,8 +50,15 @@ impl Tensor {
     /// # Gradient
     /// `grad_input = grad_output / x`. Saves `x`, shared with the caller: no extra memory.
     pub fn log(&self) -> Tensor {
-        let doc = OpDoc { name: "log", formula: "y = ln(x)", gradient: "grad_input = grad_output / x" };
-        let saved = Unary { doc, saved: self.detach(), grad: |g, x| g / x, reference: f64::ln };
+        let doc = OpDoc { name: "log", formula: "y = ln(x)", gradient: "grad_x = grad_output / x" };
+        let saved = Unary {
+            doc,
+            saved: self.detach(),
+            grad: |g, x| g / x,
+            reference: f64::ln,
+            again: Tensor::log,
+            corners: &[],
+        };
         map(self, f32::ln).record(&[self], saved)
     }
 
@@ -62,9 +70,16 @@ impl Tensor {
     /// # Gradient
     /// `grad_input = grad_output / (2*y)`, infinite at 0 as in PyTorch. Saves `y`, shared with the caller: no extra memory.
     pub fn sqrt(&self) -> Tensor {
-        let doc = OpDoc { name: "sqrt", formula: "y = sqrt(x)", gradient: "grad_input = grad_output / (2*y)" };
+        let doc = OpDoc { name: "sqrt", formula: "y = sqrt(x)", gradient: "grad_x = grad_output / (2*y)" };
         let y = map(self, f32::sqrt);
-        let saved = Unary { doc, saved: y.detach(), grad: |g, y| g / (2.0 * y), reference: f64::sqrt };
+        let saved = Unary {
+            doc,
+            saved: y.detach(),
+            grad: |g, y| g / (2.0 * y),
+            reference: f64::sqrt,
+            again: Tensor::sqrt,
+            corners: &[],
+        };
         y.record(&[self], saved)
     }
 
@@ -76,9 +91,16 @@ impl Tensor {
     /// # Gradient
     /// `grad_input = grad_output * (1 - y*y)`. Saves `y`, shared with the caller: no extra memory.
     pub fn tanh(&self) -> Tensor {
-        let doc = OpDoc { name: "tanh", formula: "y = tanh(x)", gradient: "grad_input = grad_output * (1 - y*y)" };
+        let doc = OpDoc { name: "tanh", formula: "y = tanh(x)", gradient: "grad_x = grad_output * (1 - y*y)" };
         let y = map(self, f32::tanh);
-        let saved = Unary { doc, saved: y.detach(), grad: |g, y| g * (1.0 - y * y), reference: f64::tanh };
+        let saved = Unary {
+            doc,
+            saved: y.detach(),
+            grad: |g, y| g * (1.0 - y * y),
+            reference: f64::tanh,
+            again: Tensor::tanh,
+            corners: &[],
+        };
         y.record(&[self], saved)
     }
 
@@ -90,11 +112,8 @@ impl Tensor {
     /// # Gradient
     /// `grad_input = grad_output * y * (1 - y)`. Saves `y`, shared with the caller: no extra memory.
     pub fn sigmoid(&self) -> Tensor {
-        let doc = OpDoc {
-            name: "sigmoid",
-            formula: "y = 1 / (1 + exp(-x))",
-            gradient: "grad_input = grad_output * y * (1 - y)",
-        };
+        let doc =
+            OpDoc { name: "sigmoid", formula: "y = 1 / (1 + exp(-x))", gradient: "grad_x = grad_output * y * (1 - y)" };
         let y = map(self, |x| {
             let e = (-x.abs()).exp(); // at most 1
             (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
@@ -103,7 +122,14 @@ impl Tensor {
             let e = (-x.abs()).exp();
             (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
         };
-        let saved = Unary { doc, saved: y.detach(), grad: |g, y| g * (y * (1.0 - y)), reference };
+        let saved = Unary {
+            doc,
+            saved: y.detach(),
+            grad: |g, y| g * (y * (1.0 - y)),
+            reference,
+            again: Tensor::sigmoid,
+            corners: &[],
+        };
         y.record(&[self], saved)
     }
 
@@ -119,17 +145,21 @@ impl Tensor {
     /// # Source
     /// Howard et al., MobileNets (2017); `torch.nn.functional.relu6`.
     pub fn relu6(&self) -> Tensor {
-        let doc = OpDoc {
-            name: "relu6",
-            formula: "y = min(max(x, 0), 6)",
-            gradient: "grad_input = grad_output * (0 < y < 6)",
-        };
+        let doc =
+            OpDoc { name: "relu6", formula: "y = min(max(x, 0), 6)", gradient: "grad_x = grad_output * (0 < y < 6)" };
         let y = map(self, |x| {
             let x = if x <= 0.0 { 0.0 } else { x };
             if x >= 6.0 { 6.0 } else { x }
         });
         let grad = |g, y| if y > 0.0 && y < 6.0 { g } else { 0.0 };
-        let saved = Unary { doc, saved: y.detach(), grad, reference: |x: f64| x.clamp(0.0, 6.0) };
+        let saved = Unary {
+            doc,
+            saved: y.detach(),
+            grad,
+            reference: |x: f64| x.clamp(0.0, 6.0),
+            again: Tensor::relu6,
+            corners: &[0.0, 6.0],
+        };
         y.record(&[self], saved)
     }
 }
@@ -151,7 +181,19 @@ struct AddScalar {
 
 impl Backward for AddScalar {
     fn doc(&self) -> OpDoc {
-        OpDoc { name: "add_scalar", formula: "y = x + value", gradient: "grad_input = grad_output" }
+        OpDoc { name: "add_scalar", formula: "y = x + value", gradient: "grad_x = grad_output" }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("value", self.value.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(inputs[0].add_scalar(self.value))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
@@ -170,11 +212,27 @@ struct Unary<G, R> {
     saved: Tensor,
     grad: G,
     reference: R,
+    again: fn(&Tensor) -> Tensor,
+    /// Where the derivative jumps.
+    corners: &'static [f64],
 }
 
 impl<G: Fn(f32, f32) -> f32 + Send + Sync, R: Fn(f64) -> f64 + Send + Sync> Backward for Unary<G, R> {
     fn doc(&self) -> OpDoc {
         self.doc
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["x"].map(String::from).to_vec()
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some((self.again)(inputs[0]))
+    }
+
+    fn piece(&self, inputs: &[&Array]) -> u64 {
+        let below = |v: &f64| self.corners.iter().filter(|corner| v > corner).count() as u8;
+        fingerprint(inputs[0].data.iter().map(below))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
