@@ -5,9 +5,8 @@ use crate::images::{self, Source};
 use crate::run::{self, atomic, checkpoint, weights};
 use crate::signals::Stop;
 use crate::training::evaluate;
-use crate::{output, pool};
+use crate::{networks, output, pool};
 use engine::Algorithm;
-use nn::Model;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -58,9 +57,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn eval(args: &Args) -> Result<(), Failure> {
-    let model = args.model.as_deref().map(nn::models::anchored).transpose()?;
+    let model = args.model.as_deref().map(networks::anchored).transpose()?;
     if let Some(name) = &model {
-        Model::outline(name, 10).map(drop)?;
+        networks::outline(name, 10).map(drop)?;
     }
     let path = run::weight_file(&args.weights);
     let checkpoint = checkpoint::read(&path)?;
@@ -69,7 +68,7 @@ fn eval(args: &Args) -> Result<(), Failure> {
         Failure::input(format!("{} does not say which network it is for; name it with --model", path.display()))
     })?;
     let dataset = Source::parse(&args.data)?.load()?;
-    let model = Model::outline(&name, dataset.classes())?;
+    let model = networks::outline(&name, dataset.classes())?;
     checkpoint::load_weights(&model, &checkpoint, &path)?;
     images::check_size(&model, &dataset, None)?;
     let images = if args.split == Split::Test { &dataset.test } else { &dataset.train };

@@ -75,7 +75,7 @@ pub fn check_size(model: &Model, dataset: &Dataset, smallest_batch: Option<usize
     if (height, width) == (32, 32) {
         return Ok(());
     }
-    let trial = Model::outline(model.name(), model.classes())?;
+    let trial = crate::networks::outline(model.name(), model.classes())?;
     // What two images can, more can.
     let (count, ctx) = smallest_batch.map_or((1, Context::eval()), |n| (n.min(2), Context::train(0, 1)));
     let images = engine::Tensor::zeros([count, height, width, dataset.train.channels]);

@@ -2,14 +2,17 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod compare;
 mod config;
 mod eval;
 mod failure;
 mod images;
 mod models;
 mod nearest;
+mod networks;
 mod output;
 mod panics;
+mod plot;
 mod pool;
 mod presets;
 mod run;
@@ -37,6 +40,7 @@ enum Command {
     Models(models::Args),
     Presets(presets::Args),
     Bench(bench::Args),
+    Compare(Box<compare::Args>),
     Topology(Box<topology::Args>),
 }
 
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(&args),
         Command::Presets(args) => presets::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Topology(args) => topology::run(&args),
     };
     match result {

@@ -2,15 +2,11 @@
 
 use crate::config::{Config, Flags, Layers, presets};
 use crate::failure::Failure;
-use crate::images::{self, Source};
-use crate::run::checkpoint::{self, Checkpoint, Metadata, Position};
-use crate::run::record::{self, Record, State};
-use crate::run::{self, RunDir, atomic};
+use crate::run::record::{Record, State};
+use crate::run::{self, RunDir};
 use crate::signals::Stop;
-use crate::training::{self, Ending, Reporter, Trainer};
-use crate::{output, pool};
-use data::Dataset;
-use nn::Model;
+use crate::training::{Alone, Ending, Run, Session};
+use crate::{images, networks, output, pool};
 use std::path::{Path, PathBuf};
 
 /// Train a network
@@ -47,6 +43,7 @@ pub struct Args {
 const SMOKE: &str = "
     data.source = 'synthetic:32,16'
     data.hold_out = 0
+    data.subset = 0
     training.epochs = 1
     training.batch = 16
 ";
@@ -79,16 +76,10 @@ fn start(args: &Args) -> Result<(), Failure> {
     }
     let stop = Stop::listen()?;
     pool::with_threads(config.thread_count(), || {
-        let session = Session::prepare(&config)?;
-        if !config.init.is_empty() {
-            let path = run::weight_file(Path::new(&config.init));
-            checkpoint::load_weights(&session.model, &checkpoint::read(&path)?, &path)?;
-        }
+        let session = Session::prepare(config)?;
         let name = args.name.clone().unwrap_or_else(|| session.run_name());
-        let run = RunDir::create(args.out.as_deref(), &name)?;
-        let path = run.file("config.toml");
-        atomic::replace(&path, layers.to_toml().as_bytes()).map_err(|e| Failure::writing(&path, &e))?;
-        session.train(config, run, None, stop, args.json)
+        let run = session.start(&layers, args.out.as_deref(), &name, stop, Box::new(Alone::new(args.json)))?;
+        conclude(run, args.json)
     })
 }
 
@@ -103,16 +94,12 @@ fn resume(args: &Args, named: Option<&Path>) -> Result<(), Failure> {
     let mut layers = saved.clone();
     args.flags.lay_over(&mut layers)?;
     anchor(&mut layers)?;
-    for key in saved.keys().iter().filter(|key| !Config::FREE_ON_RESUME.contains(&key.as_str())) {
-        if let (Some(old), Some(new)) = (saved.get(key), layers.get(key))
-            && old != new
-        {
-            return Err(Failure::input(format!(
-                "{key} is {old} in {0} and cannot become {new} on the way; leave it, or start another run from these \
-                 weights with --init {0}",
-                path.display()
-            )));
-        }
+    if let Some((key, old, new)) = Config::first_fixed_difference(&saved, &layers) {
+        return Err(Failure::input(format!(
+            "{key} is {old} in {0} and cannot become {new} on the way; leave it, or start another run from these weights \
+             with --init {0}",
+            path.display()
+        )));
     }
     let config = layers.config()?;
     config.check()?;
@@ -125,31 +112,13 @@ fn resume(args: &Args, named: Option<&Path>) -> Result<(), Failure> {
     }
     let stop = Stop::listen()?;
     pool::with_threads(config.thread_count(), || {
-        let session = Session::prepare(&config)?;
-        let last = run.last();
-        // A run that was killed before its first checkpoint is at its beginning.
-        let checkpoint = if last.exists() { Some(session.check(read_last(&run)?, &config, &last)?) } else { None };
-        if checkpoint.is_none() && !config.init.is_empty() {
-            let path = run::weight_file(Path::new(&config.init));
-            checkpoint::load_weights(&session.model, &checkpoint::read(&path)?, &path)?;
-        }
-        session.train(config, run, checkpoint, stop, args.json)
-    })
-}
-
-/// The newest checkpoint. If it is spoilt, the best one may serve: it holds just as much.
-fn read_last(run: &RunDir) -> Result<Checkpoint, Failure> {
-    let (last, best) = (run.last(), run.best());
-    checkpoint::read(&last).map_err(|failure| match failure {
-        Failure::Input(what) if checkpoint::read(&best).is_ok() => {
-            Failure::Input(format!("{what}, or copy {} over it to go on from where that was saved", best.display()))
-        }
-        failure => failure,
+        let session = Session::prepare(config)?;
+        conclude(session.resume(run, stop, Box::new(Alone::new(args.json)))?, args.json)
     })
 }
 
 /// Makes the paths in a configuration absolute: the saved file must mean the same wherever it is run.
-fn anchor(layers: &mut Layers) -> Result<(), Failure> {
+pub fn anchor(layers: &mut Layers) -> Result<(), Failure> {
     let config = layers.config()?;
     if !config.data.source.is_empty() {
         layers.replace("data.source", images::anchored(&config.data.source)?);
@@ -158,140 +127,9 @@ fn anchor(layers: &mut Layers) -> Result<(), Failure> {
         layers.replace("init", images::anchored_path(Path::new(&config.init))?);
     }
     if config.model.ends_with(".toml") {
-        layers.replace("model", nn::models::anchored(&config.model)?);
+        layers.replace("model", networks::anchored(&config.model)?);
     }
     Ok(())
-}
-
-/// Images of an epoch's smallest step.
-fn smallest_batch(config: &Config, dataset: &Dataset) -> usize {
-    let rest = dataset.train.len() % config.training.batch;
-    if rest > 0 && !config.training.drop_last { rest } else { config.training.batch }
-}
-
-/// Images and network of a run, before it has a folder.
-struct Session {
-    dataset: Dataset,
-    model: Model,
-    fingerprint: String,
-}
-
-impl Session {
-    /// Reads the images, builds the network, and checks that they fit each other and the configuration.
-    fn prepare(config: &Config) -> Result<Session, Failure> {
-        // The name is checked before the images are read, which can take a while.
-        Model::outline(&config.model, 10).map(drop)?;
-        let mut dataset = Source::parse(&config.data.source)?.load()?;
-        if config.data.hold_out > 0 {
-            dataset = dataset.hold_out(config.data.hold_out, config.seed)?;
-        }
-        if training::batches(config, &dataset)? == 0 || dataset.test.is_empty() {
-            return Err(Failure::input(format!("{}: there are no images to train or test on", config.data.source)));
-        }
-        let model = Model::new(&config.model, dataset.classes(), config.seed)?;
-        images::check_size(&model, &dataset, Some(smallest_batch(config, &dataset)))?;
-        let fingerprint = dataset.fingerprint();
-        Ok(Session { dataset, model, fingerprint })
-    }
-
-    /// A folder name from model and data.
-    fn run_name(&self) -> String {
-        let name = format!("{}-{}", self.model.name(), self.dataset.name);
-        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
-        name.chars().map(plain).take(100).collect()
-    }
-
-    /// Checks that a checkpoint is of this run.
-    fn check(&self, checkpoint: Checkpoint, config: &Config, path: &Path) -> Result<(Checkpoint, Metadata), Failure> {
-        let Some(metadata) = checkpoint.metadata.clone() else {
-            return Err(Failure::input(format!(
-                "{}: holds weights but not where the run stood; start a new run with --init {0}",
-                path.display()
-            )));
-        };
-        if metadata.fingerprint != self.fingerprint {
-            return Err(Failure::input(format!(
-                "{} has other images than the run began with ({}, fingerprint {} instead of {}); resume with the same files",
-                config.data.source, metadata.dataset, self.fingerprint, metadata.fingerprint
-            )));
-        }
-        if metadata.config_hash != config.hash() {
-            return Err(Failure::input(format!(
-                "config.toml does not say what the checkpoint {} was trained by; undo the change, or start a new run with \
-                 --init {0}",
-                path.display()
-            )));
-        }
-        Ok((checkpoint, metadata))
-    }
-
-    fn train(
-        self,
-        config: Config,
-        run: RunDir,
-        checkpoint: Option<(Checkpoint, Metadata)>,
-        stop: Stop,
-        json: bool,
-    ) -> Result<(), Failure> {
-        let position = checkpoint.as_ref().map_or(Position::default(), |(_, metadata)| metadata.position);
-        let mut record = self.record(&config);
-        record.write(run.path())?;
-        let mut reporter = Reporter::open(&run, position, config.training.epochs, json)?;
-        let (params, threads) = (record.params, record.threads);
-        let count = |n: usize, what| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
-        reporter.say(&format!(
-            "{}: {params} parameters, on {} ({} to train on, {} to test on), {}; files in {}",
-            record.model,
-            record.dataset,
-            record.train_images,
-            record.test_images,
-            count(threads, "thread"),
-            run.path().display()
-        ));
-        if position.step > 0 {
-            reporter.say(&format!("going on after step {} in epoch {}", position.step, position.epoch + 1));
-        }
-        let state = Metadata::new(&self.model, &self.dataset, self.fingerprint, config.hash());
-        let mut trainer = Trainer::new(config, self.dataset, self.model, run, reporter, stop, state)?;
-        if let Some((checkpoint, metadata)) = checkpoint {
-            trainer.resume(checkpoint, &metadata)?;
-        }
-        let ending = trainer.train();
-        trainer.reporter().end();
-        let ending = match ending {
-            Ok(ending) => ending,
-            Err(failure) => {
-                trainer.reporter().log(&failure.to_string());
-                return Err(failure);
-            }
-        };
-        record.state = match ending {
-            Ending::Finished => State::Finished,
-            Ending::Stopped => State::Stopped,
-            Ending::Interrupted => State::Interrupted,
-        };
-        record.write(trainer.run().path())?;
-        conclude(&mut trainer, ending, record.state)
-    }
-
-    fn record(&self, config: &Config) -> Record {
-        Record {
-            version: env!("CARGO_PKG_VERSION").into(),
-            started: record::now(),
-            state: State::Running,
-            cpu: record::cpu_model(),
-            platform: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-            threads: config.thread_count(),
-            seed: config.seed,
-            model: self.model.name().to_string(),
-            params: self.model.num_params(),
-            macs: self.model.macs(),
-            dataset: self.dataset.name.clone(),
-            dataset_fingerprint: self.fingerprint.clone(),
-            train_images: self.dataset.train.len(),
-            test_images: self.dataset.test.len(),
-        }
-    }
 }
 
 /// The last line of `--json`.
@@ -313,12 +151,13 @@ impl Summary<'_> {
     }
 }
 
-fn conclude(trainer: &mut Trainer, ending: Ending, state: State) -> Result<(), Failure> {
+fn conclude(run: Run, json: bool) -> Result<(), Failure> {
+    let Run { mut trainer, ending, state } = run;
     let path = trainer.run().path().to_path_buf();
     let metadata = trainer.state();
     let (step, best) = (metadata.position.step, metadata.best);
     let (best_epoch, best_test_acc) = (best.map(|b| b.epoch), best.map(|b| b.test_acc));
-    if trainer.reporter().json() {
+    if json {
         output::print(&Summary { run: &path, state, steps: Some(step), best_epoch, best_test_acc })?;
     }
     let best = best.map_or_else(String::new, |b| {

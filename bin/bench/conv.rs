@@ -7,7 +7,6 @@ use crate::config::ConvAlgorithm;
 use crate::failure::Failure;
 use crate::{output, pool};
 use engine::{Algorithm, ConvSize};
-use nn::Model;
 use std::time::Duration;
 
 /// Convolutions: one shape in one direction, or all shapes of a model
@@ -93,7 +92,7 @@ impl Args {
         let mut cases: Vec<Case> = vec![];
         for name in models {
             let first = cases.len();
-            for size in Model::outline(&name, 10)?.convolutions() {
+            for size in crate::networks::outline(&name, 10)?.convolutions() {
                 let size = ConvSize { n: self.batch, ..size };
                 if !is_measurable([size.n, size.h, size.w, size.c_in.max(size.c_out)]) {
                     return Err(Failure::input(format!("--batch {} is too large to measure {name}", self.batch)));

@@ -3,11 +3,11 @@
 use super::timing::Times;
 use crate::config::ConvAlgorithm;
 use crate::failure::Failure;
-use crate::{output, pool};
+use crate::{networks, output, pool};
 use engine::rng::purpose;
 use engine::{Rng, Tensor, memory};
+use nn::Context;
 use nn::optim::{Optimizer, OptimizerConfig};
-use nn::{Context, Model};
 
 /// A whole training step on a made-up batch: forward, backward, update
 #[derive(clap::Args, Debug)]
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn measure(args: &Args, threads: usize) -> Result<Report, Failure> {
     const CLASSES: usize = 10;
-    let model = Model::new(&args.model, CLASSES, 0)?;
+    let model = networks::build(&args.model, CLASSES, Some(0))?;
     let (params, macs) = (model.num_params(), model.macs());
     let mut rng = Rng::new(0, &[purpose::TEST]);
     let images = Tensor::from_fn([args.batch, 32, 32, 3], |_| rng.normal());

@@ -30,6 +30,9 @@ pub struct Flags {
     /// Hold out N training images and test on those instead of the test set
     #[arg(long, value_name = "N", help_heading = "What is trained")]
     hold_out: Option<usize>,
+    /// Train on N training images alone, as many of each class, always the same (0: all)
+    #[arg(long, value_name = "N", help_heading = "What is trained")]
+    subset: Option<usize>,
     /// Seed of everything random
     #[arg(long, value_name = "N", help_heading = "What is trained")]
     seed: Option<u64>,
@@ -106,6 +109,21 @@ impl Flags {
         self.set.iter().try_for_each(|assignment| layers.lay_assignment(assignment))
     }
 
+    /// Refuses what only makes sense for a single run.
+    pub fn refuse_one_network(&self) -> Result<(), Failure> {
+        let given = [
+            (self.model.is_some(), "--model", "--models"),
+            (self.seed.is_some(), "--seed", "--seeds"),
+            (self.init.is_some(), "--init", "nothing: no weights fit every network"),
+        ];
+        match given.into_iter().find(|(given, ..)| *given) {
+            Some((_, flag, instead)) => {
+                Err(Failure::input(format!("{flag} is for a single run; a comparison takes {instead}")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether nothing here says which images or which recipe.
     pub fn leave_recipe_open(&self) -> bool {
         self.preset.is_none() && self.config.is_none() && self.data.is_none()
@@ -118,6 +136,7 @@ impl Flags {
         lay("--data", "data.source", text(&self.data));
         lay("--init", "init", self.init.as_ref().map(|path| Value::String(path.display().to_string())));
         lay("--hold-out", "data.hold_out", whole("--hold-out", self.hold_out)?);
+        lay("--subset", "data.subset", whole("--subset", self.subset)?);
         lay("--seed", "seed", whole("--seed", self.seed)?);
         lay("--epochs", "training.epochs", whole("--epochs", self.epochs)?);
         lay("--batch", "training.batch", whole("--batch", self.batch)?);

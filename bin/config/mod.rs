@@ -71,6 +71,8 @@ pub struct Data {
     pub source: String,
     /// This many training images are held out and tested on instead of the test set; 0 holds out none.
     pub hold_out: usize,
+    /// Trains on this many training images alone, as many of each class; 0 for all.
+    pub subset: usize,
 }
 
 /// How long, and in what portions.
@@ -194,7 +196,7 @@ impl Default for Config {
             threads: 0,
             conv_algorithm: ConvAlgorithm::Auto,
             init: String::new(),
-            data: Data { source: "builtin".into(), hold_out: 0 },
+            data: Data { source: "builtin".into(), hold_out: 0, subset: 0 },
             training: Training {
                 epochs: 40,
                 batch: 128,
@@ -289,6 +291,15 @@ impl Config {
     /// (Where the images are may change: that they are the same, their fingerprint says.)
     pub const FREE_ON_RESUME: [&'static str; 5] =
         ["threads", "training.max_steps", "training.checkpoint_minutes", "init", "data.source"];
+
+    /// The first value that a resumed run may not change and that differs: its key, the old and the new one.
+    pub fn first_fixed_difference(old: &Layers, new: &Layers) -> Option<(String, toml::Value, toml::Value)> {
+        let fixed = |key: &String| !Config::FREE_ON_RESUME.contains(&key.as_str());
+        old.keys().into_iter().filter(fixed).find_map(|key| {
+            let (before, after) = (old.get(&key)?, new.get(&key)?);
+            (before != after).then(|| (key.clone(), before.clone(), after.clone()))
+        })
+    }
 
     /// A hash of every field that determines the computation, as 16 hexadecimal digits.
     pub fn hash(&self) -> String {

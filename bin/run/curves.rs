@@ -1,6 +1,7 @@
 //! `curves.svg`: loss and accuracy over the epochs, for light and dark pages alike.
 
 use super::metrics::EpochLine;
+use crate::plot::{escape, label, ticks};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 960.0;
@@ -151,51 +152,9 @@ fn final_values(svg: &mut String, right: f64, curves: &[Curve], show: fn(f64) ->
     }
 }
 
-/// Round numbers that cover `low..=high`, about `count` of them.
-fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
-    let high = if high > low { high } else { low + low.abs().max(1.0) * 0.1 };
-    let rough = (high - low) / count as f64;
-    let power = 10f64.powf(rough.log10().floor());
-    let step =
-        [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough * 0.999).unwrap_or(10.0 * power);
-    let (first, last) = ((low / step + 1e-9).floor() as i64, (high / step - 1e-9).ceil() as i64);
-    (first..=last).map(|i| i as f64 * step).collect()
-}
-
-/// A tick's number with just the decimals that the distance of the ticks needs.
-fn label(tick: f64, ticks: &[f64]) -> String {
-    let step = ticks.get(1).map_or(1.0, |second| second - ticks[0]);
-    let decimals = (-step.log10().floor()).max(0.0) as usize;
-    format!("{tick:.decimals$}")
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            c if c.is_control() => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_and_cover_the_values() {
-        assert_eq!(ticks(0.0, 10.0, 5), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
-        let near = ticks(0.83, 2.31, 5);
-        assert!(near[0] <= 0.83 && near[near.len() - 1] >= 2.31 && near.len() <= 8, "{near:?}");
-        assert!(ticks(3.0, 3.0, 5).len() >= 2);
-        assert_eq!(label(0.5, &[0.0, 0.5]), "0.5");
-        assert_eq!(label(40.0, &[20.0, 40.0]), "40");
-    }
 
     #[test]
     fn a_title_stays_text_and_missing_or_infinite_values_leave_no_trace() {

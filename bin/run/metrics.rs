@@ -127,6 +127,23 @@ impl Metrics {
     }
 }
 
+/// The epochs of the run in `folder`, the last perhaps partial, and the speed of each of its steps in images per second; `None`
+/// if it has none.
+pub fn read(folder: &Path) -> Option<(Vec<EpochLine>, Vec<f64>)> {
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).ok()?;
+    let (mut epochs, mut speeds) = (vec![], vec![]);
+    for line in text.lines() {
+        match serde_json::from_str::<EpochLine>(line) {
+            Ok(epoch) => epochs.push(epoch),
+            Err(_) => {
+                let line = serde_json::from_str::<serde_json::Value>(line).ok();
+                speeds.extend(line.and_then(|line| line.get("images_per_s")?.as_f64()));
+            }
+        }
+    }
+    Some((epochs, speeds))
+}
+
 fn to_json(line: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(line).map_err(|e| Failure::work(format!("metrics: {e}")))
 }

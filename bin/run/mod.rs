@@ -23,14 +23,7 @@ pub struct RunDir {
 impl RunDir {
     /// A new folder: `out` if given, else `runs/<name>-NNN` with the next free number.
     pub fn create(out: Option<&Path>, name: &str) -> Result<RunDir, Failure> {
-        let path = match out {
-            Some(out) => {
-                refuse_taken(out)?;
-                fs::create_dir_all(out).map_err(|e| Failure::writing(out, &e))?;
-                out.to_path_buf()
-            }
-            None => create_numbered(Path::new(ROOT), name)?,
-        };
+        let path = new_folder(out, name)?;
         let run = RunDir::lock(&path)?;
         let checkpoints = path.join("ckpt");
         fs::create_dir_all(&checkpoints).map_err(|e| Failure::writing(&checkpoints, &e))?;
@@ -99,6 +92,14 @@ pub fn weight_file(path: &Path) -> PathBuf {
     if best.is_file() { best } else { last_of(path) }
 }
 
+/// A new, empty folder: `out` if given, else `runs/<name>-NNN` with the next free number.
+pub fn new_folder(out: Option<&Path>, name: &str) -> Result<PathBuf, Failure> {
+    let Some(out) = out else { return create_numbered(Path::new(ROOT), name) };
+    refuse_taken(out)?;
+    fs::create_dir_all(out).map_err(|e| Failure::writing(out, &e))?;
+    Ok(out.to_path_buf())
+}
+
 fn refuse_taken(out: &Path) -> Result<(), Failure> {
     if out.join("config.toml").exists() {
         return Err(Failure::input(format!(
@@ -138,7 +139,8 @@ fn create_numbered(root: &Path, name: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+/// What lies in a folder; nothing if it cannot be read.
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
@@ -153,6 +155,12 @@ pub fn newest_unfinished() -> Result<PathBuf, Failure> {
             "there is no unfinished run under {ROOT}/; name the run, as in --resume {ROOT}/NAME-001"
         ))
     })
+}
+
+/// `text` as the name of a folder.
+pub fn folder_name(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    text.chars().map(plain).take(100).collect()
 }
 
 /// Whether `name` can be part of a folder's name without leading anywhere else.

@@ -3,10 +3,14 @@
 mod evaluate;
 mod non_finite;
 mod report;
+mod screen;
+mod session;
 mod step;
 
 pub use evaluate::{Tested, evaluate};
 pub use report::Reporter;
+pub use screen::{Alone, QUIET, Screen, bar, standing, summary};
+pub use session::{Pictures, Run, Session};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -95,7 +99,7 @@ impl Trainer {
     /// Trains to the end, or until a signal or `max_steps`.
     pub fn train(&mut self) -> Result<Ending, Failure> {
         let total = (self.config.training.epochs * self.batches) as u64;
-        self.reporter.begin(total, self.state.position.step);
+        self.reporter.begin(self.config.training.epochs, total, self.state.position.step);
         if self.state.position == Position::default() {
             // From here on there is always a checkpoint to go back to, and a full disk shows before the work is done.
             self.save_last()?;

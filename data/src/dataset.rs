@@ -176,6 +176,39 @@ impl Dataset {
             normalisation: self.normalisation,
         })
     }
+
+    /// A set with `n` of the training images, as many of each class as of any other (one more of the first where `n` does not
+    /// divide, and all of a class that has too few), in the order they had. Always the same for the same images, and
+    /// part of every larger one, so that budgets can be compared. The test images and the normalisation stay.
+    ///
+    /// # Errors
+    /// If `n` is below the number of classes or above that of the images.
+    pub fn subset(&self, n: usize) -> Result<Dataset, Error> {
+        let (total, classes) = (self.train.len(), self.classes());
+        if !(classes..=total).contains(&n) {
+            return Err(Error::Config(format!(
+                "cannot take a balanced subset of {n} of the {total} training images of {} with {classes} classes: choose \
+                 between {classes} and {total}",
+                self.name
+            )));
+        }
+        let mut by_class = vec![vec![]; classes];
+        for (i, &label) in self.train.labels.iter().enumerate() {
+            by_class[label].push(i);
+        }
+        for (class, indices) in by_class.iter_mut().enumerate() {
+            Rng::new(0, &[purpose::SUBSET, class as u64]).shuffle(indices);
+        }
+        // One of each class in turn, until there are enough.
+        let turns = (0..total).flat_map(|turn| by_class.iter().filter_map(move |class| class.get(turn).copied()));
+        let mut taken: Vec<usize> = turns.take(n).collect();
+        taken.sort_unstable();
+        Ok(Dataset {
+            name: format!("{}-subset{n}", self.name),
+            train: Arc::new(self.train.select(&taken)),
+            ..self.clone()
+        })
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +243,39 @@ mod tests {
                 format!("cannot hold out {n} of the 10 training images of synthetic: choose between 1 and 9")
             );
         }
+    }
+
+    #[test]
+    fn a_subset_is_balanced_repeatable_and_part_of_every_larger_one() {
+        let set = synthetic(4, 203, 8, 1);
+        let (small, large) = (set.subset(42).unwrap(), set.subset(90).unwrap());
+        let counts = |set: &Dataset| (0..4).map(move |c| set.train.labels.iter().filter(|&&l| l == c).count());
+        assert_eq!(counts(&small).collect::<Vec<_>>(), [11, 11, 10, 10]);
+        assert_eq!(small, set.subset(42).unwrap());
+        assert_eq!((small.name.as_str(), &small.test), ("synthetic-subset42", &set.test));
+        let images = |set: &Dataset| (0..set.train.len()).map(|i| set.train.image(i).to_vec()).collect::<BTreeSet<_>>();
+        assert!(images(&small).is_subset(&images(&large)) && images(&large).len() == 90);
+        assert_eq!(set.subset(203).unwrap().train, set.train);
+        for n in [0, 3, 204] {
+            let message = set.subset(n).unwrap_err().to_string();
+            assert!(message.contains("between 4 and 203"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_class_with_few_images_gives_all_of_them() {
+        let images = Images {
+            pixels: (0..27).collect(),
+            labels: vec![0, 0, 0, 0, 1, 0, 0, 0, 0],
+            height: 1,
+            width: 1,
+            channels: 3,
+        };
+        let set =
+            Dataset { class_names: vec!["a".into(), "b".into()], train: Arc::new(images), ..synthetic(2, 2, 2, 1) };
+        let subset = set.subset(6).unwrap();
+        assert_eq!(subset.train.labels.iter().sum::<usize>(), 1);
+        assert_eq!(subset.train.len(), 6);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub mod purpose {
     pub const SPLIT: u64 = 7;
     /// Architecture search; then what for, and of which step and edge.
     pub const SEARCH: u64 = 8;
+    /// A balanced subset; then the class.
+    pub const SUBSET: u64 = 9;
     /// Tests and benches.
     pub const TEST: u64 = 99;
 }
