@@ -78,6 +78,14 @@ impl Arch {
         edges.iter().zip(&self.choices).map(|(edge, op)| edge.index_of(op).expect("checked when made")).collect()
     }
 
+    /// The wiring file of a network of an aggregation space; `None` for other spaces.
+    pub fn wiring_toml(&self) -> Option<String> {
+        match &self.space {
+            Space::Aggregation(space) => Some(space.wiring_toml(&self.choices)),
+            _ => None,
+        }
+    }
+
     /// The JSON of `arch.json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("strings and numbers")

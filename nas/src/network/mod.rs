@@ -1,9 +1,11 @@
 //! The networks of the spaces: each is written once, with [`Choice`]s where operations are chosen, and serves as supernet and as
 //! derived network.
 
+pub(crate) mod aggregation;
 pub(crate) mod mbconv;
 pub(crate) mod nb201;
 mod parts;
+pub(crate) mod tree_cell;
 
 pub(crate) use mbconv::MbConvNet;
 

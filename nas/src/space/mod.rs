@@ -2,23 +2,37 @@
 //!
 //! A [`Space`] prints to TOML and parses back. Built in are those of [`NAMES`].
 
+mod aggregation;
 mod count;
 mod mbconv;
 mod nb201;
+mod tree_cell;
 
+pub use aggregation::{Aggregation, Join};
 pub(crate) use mbconv::MbPlace;
 pub use mbconv::{MbConv, MbStage};
 pub(crate) use nb201::EDGES;
 pub use nb201::Nb201;
+pub use tree_cell::{Merge, TreeCell};
+pub(crate) use tree_cell::{TreeEdge, TreePlace};
 
 use crate::network::{Derived, Kept, Skeleton};
 use crate::{Arch, Block, Error, Op, Supernet};
 use engine::rng::{Rng, purpose};
-use nn::{Builder, Model};
+use nn::{Builder, Model, Network};
 use serde::{Deserialize, Serialize};
 
 /// The spaces that have names.
-pub const NAMES: &[&str] = &["mbconv", "mbconv-small", "nb201", "nb201-small"];
+pub const NAMES: &[&str] = &[
+    "mbconv",
+    "mbconv-small",
+    "nb201",
+    "nb201-small",
+    "aggregation",
+    "aggregation-sum",
+    "tree-cell",
+    "tree-cell-small",
+];
 
 /// A place in the network where one of several operations is chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +63,10 @@ pub enum Space {
     Mbconv(MbConv),
     /// Stacks of one cell (NAS-Bench-201).
     Nb201(Nb201),
+    /// Layers that choose which earlier outputs they gather.
+    Aggregation(Aggregation),
+    /// PyramidNet with trees of operations (ProxylessNAS on CIFAR).
+    TreeCell(TreeCell),
 }
 
 /// What a kind of space says about itself.
@@ -74,6 +92,16 @@ pub(crate) trait Definition {
 
     /// The network with the candidates that `kept` names.
     fn skeleton(&self, classes: usize, builder: &mut Builder, kept: &Kept) -> Box<dyn Skeleton>;
+
+    /// The network with these choices alone.
+    ///
+    /// # Errors
+    /// If it would be too large.
+    fn build(&self, choices: &[Op], classes: usize, builder: &mut Builder) -> Result<Box<dyn Network>, Error> {
+        let index = |(edge, op): (&Edge, &Op)| edge.index_of(op).expect("a candidate of its edge");
+        let indices: Vec<usize> = self.edges().iter().zip(choices).map(index).collect();
+        Ok(Box::new(Derived(self.skeleton(classes, builder, &Kept::Only(&indices)))))
+    }
 
     /// How choices are printed.
     fn arch_string(&self, choices: &[Op]) -> String {
@@ -104,6 +132,16 @@ fn in_range(name: &str, value: usize, most: usize) -> Result<(), Error> {
 }
 
 /// # Errors
+/// If `resolution` is too large, or cannot be halved twice.
+fn check_resolution(resolution: usize) -> Result<(), Error> {
+    in_range("resolution", resolution, 1024)?;
+    if resolution.is_multiple_of(4) {
+        return Ok(());
+    }
+    Err(Error::Space(format!("resolution is {resolution}; it is halved twice, so it must be a multiple of 4")))
+}
+
+/// # Errors
 /// If a candidate is listed twice, or is none of those that the space `takes`, such as `examples`.
 fn check_candidates(candidates: &[Op], takes: impl Fn(&Op) -> bool, examples: &[Op]) -> Result<(), Error> {
     for (i, op) in candidates.iter().enumerate() {
@@ -128,6 +166,8 @@ impl Space {
         match self {
             Space::Mbconv(space) => space,
             Space::Nb201(space) => space,
+            Space::Aggregation(space) => space,
+            Space::TreeCell(space) => space,
         }
     }
 
@@ -141,6 +181,10 @@ impl Space {
             "mbconv-small" => Space::Mbconv(MbConv::small()),
             "nb201" => Space::Nb201(Nb201::benchmark()),
             "nb201-small" => Space::Nb201(Nb201::small()),
+            "aggregation" => Space::Aggregation(Aggregation::concat()),
+            "aggregation-sum" => Space::Aggregation(Aggregation::sum()),
+            "tree-cell" => Space::TreeCell(TreeCell::paper()),
+            "tree-cell-small" => Space::TreeCell(TreeCell::small()),
             _ => {
                 let names = NAMES.join(", ");
                 return Err(Error::Space(format!(
@@ -186,6 +230,8 @@ impl Space {
         match self {
             Space::Mbconv(_) => "mbconv",
             Space::Nb201(_) => "nb201",
+            Space::Aggregation(_) => "aggregation",
+            Space::TreeCell(_) => "tree-cell",
         }
     }
 
@@ -236,13 +282,11 @@ impl Space {
     /// The derived network: `arch` alone, with fresh weights.
     ///
     /// # Errors
-    /// If `arch` is of another space.
+    /// If `arch` is of another space, or the network would be too large.
     pub fn build(&self, arch: &Arch, classes: usize, builder: &mut Builder) -> Result<Model, Error> {
         let arch = Arch::new(self, arch.choices().to_vec())?;
-        let indices = arch.indices();
-        let skeleton = self.definition().skeleton(classes, builder, &Kept::Only(&indices));
-        let name = format!("{}:{arch}", self.name());
-        Ok(Model::of(&name, classes, Box::new(Derived(skeleton))))
+        let network = self.definition().build(arch.choices(), classes, builder)?;
+        Ok(Model::of(&format!("{}:{arch}", self.name()), classes, network))
     }
 
     /// The supernet: fresh weights for every candidate of every edge.

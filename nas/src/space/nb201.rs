@@ -1,6 +1,6 @@
 //! The cell of NAS-Bench-201.
 
-use super::{Definition, Edge, Space, in_range, reduced};
+use super::{Definition, Edge, Space, check_resolution, in_range, reduced};
 use crate::block::{Block, BlockKey};
 use crate::network::nb201::{self, Nb201Net};
 use crate::network::{Kept, Skeleton};
@@ -73,7 +73,7 @@ fn name(op: &Op) -> &'static str {
 
 impl Definition for Nb201 {
     fn check(&self) -> Result<(), Error> {
-        in_range("resolution", self.resolution, 1024)?;
+        check_resolution(self.resolution)?;
         in_range("channels", self.channels, 2048)?;
         in_range("cells", self.cells, 100)?;
         super::check_candidates(&self.candidates, |op| NAMES.iter().any(|(_, named)| named == op), &{

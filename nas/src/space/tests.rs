@@ -37,14 +37,14 @@ fn spaces_and_architectures_go_to_and_fro() {
             assert_eq!(space.parse_arch(&arch.to_string()), Ok(arch.clone()));
             assert_eq!(Arch::from_json(&arch.to_json()), Ok(arch.clone()));
             let changed = space.mutate(&arch, &mut Rng::new(0, &[purpose::TEST, i])).expect("of the space");
-            assert_eq!(arch.choices().iter().zip(changed.choices()).filter(|(a, b)| a != b).count(), 1);
+            assert_eq!(arch.choices().iter().zip(changed.choices()).filter(|(a, b)| a != b).count(), 1, "{name}");
         }
     }
 }
 
 #[test]
 fn a_path_of_the_supernet_is_the_derived_network() {
-    for name in NAMES {
+    for &name in NAMES.iter().filter(|name| **name != "tree-cell") {
         let space = Space::named(name).expect("built in");
         let supernet = space.supernet(10, &mut Builder::new(1));
         let arch = space.random(0, 1);
@@ -56,7 +56,13 @@ fn a_path_of_the_supernet_is_the_derived_network() {
             let ctx = Context::train(0, 1);
             (supernet.forward(&images, &route, &ctx), model.forward(&images, &ctx))
         });
-        assert_eq!(a.data(), b.data(), "{name}");
+        // Sums can be added up in another order.
+        let largest = a.data().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let off = a.data().iter().zip(b.data()).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(
+            off <= if name == "aggregation-sum" { 1e-5 * largest } else { 0.0 },
+            "{name}: off by {off} of {largest}"
+        );
     }
 }
 
@@ -90,8 +96,79 @@ fn benchmark_cells_have_the_published_parameter_counts() {
 }
 
 #[test]
+fn what_a_layer_gathers_is_a_wiring_file() {
+    for name in ["aggregation", "aggregation-sum"] {
+        let space = Space::named(name).expect("built in");
+        let edges = space.edges();
+        assert_eq!(edges[0].list(), "from1", "there is nothing else to read");
+        assert_eq!(edges[3].list(), "from1+2+3+4, from1+2+4, from1+3, from1+4, from1+2+3, from1+2, from1");
+        let arch = space.random(5, 0);
+        let file = arch.wiring_toml().expect("a wiring");
+        let wired = nn::models::WiringFile::parse(&file).and_then(|file| file.aggregation()).expect("sound");
+        let network = wired.build(&mut Builder::new(4), 10).expect("sound");
+        let (from_file, from_arch) =
+            (Model::of("file", 10, network), space.build(&arch, 10, &mut Builder::new(4)).expect("of the space"));
+        assert_eq!(from_file.state(), from_arch.state(), "{name}");
+        let images = engine::gradcheck::sample([1, 32, 32, 3]);
+        let logits = |model: &Model| no_grad(|| model.forward(&images, &Context::eval()).data().to_vec());
+        assert_eq!(logits(&from_file), logits(&from_arch), "{name}");
+    }
+    let space = Space::named("aggregation").expect("built in");
+    let base_2 = |layer: usize| Op::Gather([1, 2, 4, 8].into_iter().filter(|offset| *offset <= layer).collect());
+    let sparse = Arch::new(&space, (1..=12).map(base_2).collect()).expect("base 2 is a candidate");
+    let sparse = space.build(&sparse, 10, &mut Builder::outline()).expect("of the space");
+    assert_eq!(sparse.num_params(), 189_514, "SparseNet-40-12");
+
+    let mut bad = Aggregation::concat();
+    bad.candidates.push("from2".into());
+    assert!(Space::Aggregation(bad.clone()).check().expect_err("bad").to_string().contains("add offset 1"));
+    bad.candidates = vec!["every".into()];
+    assert!(Space::Aggregation(bad.clone()).check().expect_err("bad").to_string().contains("`every` is not a way"));
+    bad.candidates.clear();
+    assert!(Space::Aggregation(bad).check().expect_err("bad").to_string().contains("`layer1` has no candidates"));
+}
+
+#[test]
+fn trees_split_and_merge_either_way() {
+    let space = Space::named("tree-cell").expect("built in");
+    assert_eq!((space.edges().len(), space.log10_count() as usize), (54 * 14, 638));
+    assert_eq!(space.count().len(), 639);
+    let small = TreeCell { resolution: 8, alpha: 12, blocks: 1, ..TreeCell::small() };
+    for merge in [Merge::Add, Merge::Concat] {
+        let space = Space::TreeCell(TreeCell { merge, ..small.clone() }).with_candidates(9).expect("nine");
+        space.check().expect("sound");
+        let images = engine::gradcheck::sample([2, 8, 8, 3]);
+        let supernet = space.supernet(10, &mut Builder::new(1));
+        let arch = space.random(0, 3);
+        let model = space.build(&arch, 10, &mut Builder::outline()).expect("of the space");
+        model.load_state(&supernet.inherited(&arch).expect("of the space")).expect("the same parameters");
+        let route = supernet.route(&arch).expect("of the space");
+        let run = || {
+            no_grad(|| {
+                let ctx = Context::train(0, 1);
+                (supernet.forward(&images, &route, &ctx), model.forward(&images, &ctx))
+            })
+        };
+        let (a, b) = run();
+        assert_eq!(a.data(), b.data(), "{merge:?}");
+        // Nothing but zeros is a network all the same, and so is any mixture.
+        let zeros = space.parse_arch(&vec!["zero"; 18].join(",")).expect("of the space");
+        let route = supernet.route(&zeros).expect("of the space");
+        assert!(supernet.forward(&images, &route, &Context::train(0, 1)).data().iter().all(|v| v.is_finite()));
+        let gates = vec![crate::supernet::Gate::mixed((0..9).collect(), &[1.0 / 9.0; 9]); 18];
+        let route = crate::supernet::Route::new(gates);
+        let loss = supernet.forward(&images, &route, &Context::train(0, 1)).cross_entropy(&[0, 1], 0.0);
+        let gradients = loss.backward();
+        assert!(route.gates().iter().all(|gate| gate.gradient(&gradients).is_some()));
+    }
+    let message = |of: TreeCell| Space::TreeCell(of).check().expect_err("cannot be").to_string();
+    assert!(message(TreeCell { start: 3, merge: Merge::Concat, ..small.clone() }).contains("make `start` larger"));
+    assert!(message(TreeCell { resolution: 30, ..small }).contains("multiple of 4"));
+}
+
+#[test]
 fn blocks_run_alone_and_make_up_the_network() {
-    for name in NAMES {
+    for &name in NAMES.iter().filter(|name| **name != "tree-cell") {
         let space = Space::named(name).expect("built in");
         let arch = space.random(0, 2);
         let blocks = space.blocks_of(&arch, 10);

@@ -3,7 +3,7 @@
 mod choice;
 mod route;
 
-pub(crate) use choice::Choice;
+pub(crate) use choice::{Candidate, Choice};
 pub use route::{Gate, Route};
 
 use crate::network::Skeleton;
