@@ -20,6 +20,22 @@ pub struct Partial {
     m2: Vec<f32>,
 }
 
+impl Partial {
+    /// The moments of `rows` rows, of whose first `channels` channels a pivot and the sums `s` and `q` are given.
+    pub fn from_sums(rows: usize, channels: usize, pivot: Vec<f32>, s: Vec<f32>, q: Vec<f32>) -> Partial {
+        let inverse = 1.0 / rows as f32;
+        let (mut mean, mut m2) = (pivot, q);
+        mean.truncate(channels);
+        m2.truncate(channels);
+        for ((mean, m2), s) in mean.iter_mut().zip(&mut m2).zip(s) {
+            let shift = s * inverse;
+            *mean += shift;
+            *m2 -= s * shift;
+        }
+        Partial { rows, mean, m2 }
+    }
+}
+
 /// The moments of `rows`, a multiple of `channels` long.
 #[inline(always)]
 pub fn partial<S: Simd>(simd: S, rows: &[f32], channels: usize) -> Partial {

@@ -67,6 +67,9 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     if pass.algorithm.is_winograd(size) && winograd::wide::applies(size) {
         return winograd::wide::backward(level, pass, grad_maps);
     }
+    if size.is_depthwise() {
+        return depthwise::backward(level, pass, grad_maps);
+    }
     let needs_input = grad_maps.iter().any(Option::is_some);
     let width = 2 * lanes(level);
     let tiles = pass.algorithm.is_winograd(size).then(|| Tiles::new(size.h, size.w));
@@ -145,7 +148,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
 }
 
 /// The chunks' partial sums, `(chunks, len)`, added in order.
-fn add_partials(partials: &Tensor) -> Tensor {
+pub(super) fn add_partials(partials: &Tensor) -> Tensor {
     let [chunks, len] = partials.dims();
     if chunks == 1 {
         return partials.view([len].into());
@@ -184,9 +187,6 @@ fn transform_weights(pass: &Backward, width: usize) -> Tensor {
 /// For each class of grad_input, its weights in panels; rows are output channels, columns input channels.
 fn pack_grad_input(pass: &Backward, plan: &Plan, width: usize) -> Vec<Tensor> {
     let size = &pass.size;
-    if size.is_depthwise() {
-        return plan.classes.iter().map(|_| Tensor::from_slice([pass.weight.len()], pass.weight)).collect();
-    }
     let (rows, columns) = (size.c_out / size.groups, size.c_in / size.groups);
     let pack = |class| {
         let class: &super::plan::Class = class;
@@ -273,10 +273,10 @@ impl Shared<'_> {
         let images = range.len();
         let (pixels, columns) = (size.h_out * size.w_out, size.c_out / size.groups);
         let dy_panels = size.groups * columns.div_ceil(self.width);
-        let (depthwise, winograd) = (size.is_depthwise(), self.tiles.is_some());
-        let needs_panels = pass.needs_weight && !depthwise && !winograd;
+        let winograd = self.tiles.is_some();
+        let needs_panels = pass.needs_weight && !winograd;
         let needs_padded = self.needs_input || winograd;
-        let needs_dy = pass.needs_bias || needs_panels || (pass.needs_weight && depthwise);
+        let needs_dy = pass.needs_bias || needs_panels;
         let lengths = [
             if needs_dy { images * pixels * size.c_out } else { 0 },
             if needs_padded { images * dy_plan.scratch_len() } else { 0 },
@@ -310,7 +310,7 @@ impl Shared<'_> {
                 }
             }
         }
-        if pass.needs_weight && (depthwise || winograd) {
+        if pass.needs_weight && winograd {
             for (i, x) in x.chunks_exact_mut(x_plan.scratch_len()).enumerate() {
                 load_image(simd, &pass.input, x_plan, range.start + i, x);
             }
@@ -319,11 +319,6 @@ impl Shared<'_> {
             _ if !pass.needs_weight => {}
             Some(tiles) => {
                 winograd::grad_weight(simd, tiles, images, [x, padded], [size.c_in, size.c_out], partial);
-            }
-            None if depthwise => {
-                let class = &x_plan.classes[0];
-                let all = spread(&class.pixels, images, x_plan.scratch_len(), pixels);
-                depthwise::grad_weight(simd, x, &all, &class.runs, dy, size.c_out, partial);
             }
             None => {
                 self.pack_dy(dy, images * pixels, panels);
@@ -375,11 +370,7 @@ impl Shared<'_> {
         }
         for (class, weights) in plan.classes.iter().zip(self.weights) {
             let all = spread(&class.pixels, images, plan.scratch_len(), size.h * size.w);
-            if size.is_depthwise() {
-                depthwise::run(simd, padded, &all, class, weights.data(), size.k_w, &mut store);
-            } else {
-                run_panels(simd, padded, &all, class, weights.data(), (rows, columns, width), store.reborrow());
-            }
+            run_panels(simd, padded, &all, class, weights.data(), (rows, columns, width), store.reborrow());
         }
     }
 }

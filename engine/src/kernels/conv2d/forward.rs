@@ -37,6 +37,9 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     if pass.algorithm.is_winograd(size) && winograd::wide::applies(size) {
         return winograd::wide::forward(level, pass, out);
     }
+    if size.is_depthwise() {
+        return depthwise::forward(level, pass, out);
+    }
     let width = 2 * lanes(level);
     let pixels = size.h_out * size.w_out;
     let (plan, method, images) = if pass.algorithm.is_winograd(size) {
@@ -68,9 +71,6 @@ pub(super) fn images_per_task(plan: &Plan, pixels: usize) -> usize {
 
 fn pack_forward(pass: &Forward, plan: &Plan, width: usize) -> Tensor {
     let size = &pass.size;
-    if size.is_depthwise() {
-        return Tensor::from_slice([pass.weight.len()], pass.weight);
-    }
     let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
     let class = &plan.classes[0];
     Tensor::build([size.groups * columns.div_ceil(width) * class.taps.len() * rows * width], |out| {
@@ -119,7 +119,7 @@ impl WithSimd for Task<'_> {
         for (i, scratch) in scratch.chunks_exact_mut(len).enumerate() {
             load_image(simd, &pass.input, plan, first + i, scratch);
         }
-        let mut store =
+        let store =
             Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add, accumulate: false };
         match method {
             Method::Winograd(tiles, weights) => {
@@ -128,12 +128,8 @@ impl WithSimd for Task<'_> {
             Method::Direct(weights) => {
                 let class = &plan.classes[0];
                 let all = spread(&class.pixels, images, len, pixels);
-                if size.is_depthwise() {
-                    depthwise::run(simd, scratch, &all, class, weights.data(), size.k_w, &mut store);
-                } else {
-                    let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
-                    run_panels(simd, scratch, &all, class, weights.data(), (rows, columns, width), store);
-                }
+                let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
+                run_panels(simd, scratch, &all, class, weights.data(), (rows, columns, width), store);
             }
         }
         pass.measure.then(|| moments::partial(simd, out, size.c_out))

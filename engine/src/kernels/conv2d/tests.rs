@@ -28,7 +28,7 @@ fn run(level: Level, algorithm: Algorithm, size: ConvSize) -> [Vec<f32>; 3] {
 }
 
 /// The same by the formulas, in `f64`.
-fn exact(size: ConvSize) -> [Vec<f64>; 3] {
+pub(super) fn exact(size: ConvSize) -> [Vec<f64>; 3] {
     let ConvSize { n, h, w, c_in, c_out, k_h, k_w, stride, padding, dilation, groups, h_out, w_out } = size;
     let values = |t: Tensor| t.data().iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
     let (x, weight) = (values(sample([n, h, w, c_in])), values(sample([k_h, k_w, c_in / groups, c_out])));
@@ -55,12 +55,12 @@ fn exact(size: ConvSize) -> [Vec<f64>; 3] {
     [y, gx, gw]
 }
 
-fn size(x: [usize; 4], k: usize, c_out: usize, [stride, padding, dilation, groups]: [usize; 4]) -> ConvSize {
+pub(super) fn size(x: [usize; 4], k: usize, c_out: usize, [stride, padding, dilation, groups]: [usize; 4]) -> ConvSize {
     ConvSize::new(x, [k, k, x[3] / groups, c_out], [stride, padding, dilation, groups]).expect("a valid size")
 }
 
 /// Largest difference as a share of the largest value.
-fn error(values: &[f32], exact: &[f64]) -> f64 {
+pub(super) fn error(values: &[f32], exact: &[f64]) -> f64 {
     let largest = exact.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     let off = values.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).abs());
     off.fold(0.0f64, |m, e| if e.is_nan() { f64::INFINITY } else { m.max(e) }) / largest

@@ -1,0 +1,281 @@
+//! The backward pass; see the [module's page](super).
+
+use super::super::ConvSize;
+use super::super::backward::{Backward, MapGrad, Small, Write, add_partials};
+use super::super::load::{Activation, maps_row};
+use super::super::mask::Finish;
+use super::pixels::{Row, Sources, Target};
+use super::rows::{Gradient, Input, Ring, RingShape};
+use super::{Class, Taps, images_per_task, is_empty, pack_weights};
+use crate::kernels::scratch::Scratch;
+use crate::kernels::simd::{Level, lanes, run};
+use crate::tensor::Tensor;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Partial sums of grad_weight may take this many floats in all (but there are at least [`MIN_CHUNKS`] of them).
+const PARTIAL_FLOATS: usize = 1 << 19;
+/// At least this many chunks, so that a few cores find work even with the largest weights.
+const MIN_CHUNKS: usize = 4;
+
+/// Writes the maps' gradients and returns the small ones.
+pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
+    let size = &pass.size;
+    let (channels, lanes) = (size.c_in, lanes(level));
+    let needs_input = grad_maps.iter().any(Option::is_some);
+    let window = Window::new(size);
+    let taps: Vec<usize> = window.classes.iter().flat_map(|class| class.taps.iter().copied()).collect();
+    let shared = Shared {
+        pass,
+        ring: window.ring(size, lanes),
+        window,
+        input: Input::new(pass.input, channels, lanes),
+        gradient: Gradient::new(pass.grad_output, channels, lanes),
+        weights: pack_weights(pass.weight, &taps, channels, lanes),
+        needs_input,
+    };
+
+    // Chunks of whole tasks, each with sums of its own.
+    let weight_len = if pass.needs_weight { shared.weights.len() } else { 0 };
+    let images = images_per_task(size.h * size.w);
+    let tasks = if is_empty(size) { 0 } else { size.n.div_ceil(images) };
+    let chunks = (PARTIAL_FLOATS / weight_len.max(1)).max(MIN_CHUNKS).min(tasks.max(1));
+    let chunk_images = tasks.div_ceil(chunks).max(1) * images;
+    let chunks = size.n.div_ceil(chunk_images).max(1);
+    let mut partials = Tensor::build([chunks, weight_len], |_| {});
+    let mut map_chunks: Vec<Vec<MapGrad>> = (0..chunks).map(|_| vec![]).collect();
+    for (grad, &(_, c)) in grad_maps.iter_mut().zip(pass.input.maps) {
+        let len = (chunk_images * size.h * size.w * c).max(1);
+        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(len), *write));
+        for chunk in &mut map_chunks {
+            chunk.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
+        }
+    }
+    let mut partial_slices: Vec<&mut [f32]> = if weight_len > 0 {
+        partials.data_mut().chunks_mut(weight_len).collect()
+    } else {
+        (0..chunks).map(|_| Default::default()).collect()
+    };
+    let sums: Vec<Sums> = map_chunks
+        .par_iter_mut()
+        .zip(partial_slices.par_iter_mut())
+        .enumerate()
+        .map(|(chunk, (grad_maps, partial))| {
+            let first = chunk * chunk_images;
+            let range = first..(first + chunk_images).min(size.n);
+            run(level, Chunk { shared: &shared, range, images, grad_maps, partial })
+        })
+        .collect();
+
+    let total = |of: fn(&Sums) -> &[f64]| -> Vec<f32> {
+        let mut total = vec![0.0; channels];
+        for sums in &sums {
+            total.iter_mut().zip(of(sums)).for_each(|(total, s)| *total += s);
+        }
+        total.into_iter().map(|s| s as f32).collect()
+    };
+    Small {
+        weight: pass.needs_weight.then(|| unpack(add_partials(&partials).data(), &taps, size, lanes)),
+        bias: pass.needs_bias.then(|| total(|s| &s.bias)),
+        affine: (needs_input && pass.input.affine.is_some()).then(|| (total(|s| &s.scale), total(|s| &s.shift))),
+    }
+}
+
+/// `[vector of channels][tap]` as `(k_h, k_w, 1, C)`.
+fn unpack(packed: &[f32], taps: &[usize], size: &ConvSize, lanes: usize) -> Tensor {
+    Tensor::build([size.k_h, size.k_w, 1, size.c_out], |out| {
+        for (v, packed) in packed.chunks_exact((taps.len() * lanes).max(1)).enumerate() {
+            let range = v * lanes..size.c_out.min((v + 1) * lanes);
+            for (&tap, packed) in taps.iter().zip(packed.chunks_exact(lanes)) {
+                out[tap * size.c_out..][range.clone()].copy_from_slice(&packed[..range.len()]);
+            }
+        }
+    })
+}
+
+/// Which taps see an input pixel: one class for each remainder of its row and column by the stride.
+struct Window {
+    /// Remainder of the row, then of the column.
+    classes: Vec<Class>,
+}
+
+impl Window {
+    fn new(size: &ConvSize) -> Window {
+        let ConvSize { k_h, k_w, dilation, stride, .. } = *size;
+        let taps = |k, remainder| Taps::backward(k, dilation, stride, remainder);
+        let class = |y, x| Class::new(&taps(k_h, y), &taps(k_w, x), k_w, &[1, 2, 3, 4, 5, 7]);
+        Window { classes: (0..stride).flat_map(|y| (0..stride).map(move |x| class(y, x))).collect() }
+    }
+
+    /// The ring of dy.
+    fn ring(&self, size: &ConvSize, lanes: usize) -> RingShape {
+        let reach = |of: fn(&Class) -> usize| self.classes.iter().map(of).max().unwrap_or(0);
+        let left = reach(|class| class.reach_x).saturating_sub(size.padding / size.stride);
+        RingShape {
+            height: size.h_out,
+            width: size.w_out,
+            channels: size.c_out,
+            kept: reach(|class| class.reach_y) + 1,
+            left,
+            columns: left + size.w_out.max((size.w - 1 + size.padding) / size.stride + 1),
+            lanes,
+        }
+    }
+}
+
+struct Shared<'a> {
+    pass: &'a Backward<'a>,
+    window: Window,
+    ring: RingShape,
+    input: Input<'a>,
+    gradient: Gradient<'a>,
+    /// `[vector of channels][tap]`, class by class.
+    weights: Vec<f32>,
+    needs_input: bool,
+}
+
+/// Sums of one chunk.
+struct Sums {
+    bias: Vec<f64>,
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+struct Chunk<'a, 'b> {
+    shared: &'a Shared<'a>,
+    range: Range<usize>,
+    /// Images after which sums go from `f32` to `f64`.
+    images: usize,
+    grad_maps: &'a mut Vec<MapGrad<'b>>,
+    partial: &'a mut [f32],
+}
+
+impl WithSimd for Chunk<'_, '_> {
+    type Output = Sums;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Sums {
+        let Chunk { shared, range, images, grad_maps, partial } = self;
+        let Shared { pass, window, ring, input, gradient, weights, needs_input } = shared;
+        let size = &pass.size;
+        partial.fill(0.0);
+        let channels = size.c_in;
+        let padded = channels.div_ceil(S::F32_LANES) * S::F32_LANES;
+        let mut sums = Sums {
+            bias: vec![0.0; if pass.needs_bias { channels } else { 0 }],
+            scale: vec![0.0; channels],
+            shift: vec![0.0; channels],
+        };
+        // A single map is read and its gradient written where they are; several meet in a line of their own.
+        let single = input.single();
+        let row_len = size.w * channels;
+        let line_len = if single.is_some() { 0 } else { row_len };
+        let lengths = [ring.len(), line_len, line_len, padded, padded];
+        let mut memory = Scratch::new(lengths);
+        let [ring_values, x_line, grad_line, scale_sums, shift_sums] = memory.split(lengths);
+        let mut rows = Ring::new(*ring, ring_values);
+        scale_sums.fill(0.0);
+        shift_sums.fill(0.0);
+        let mut starts = Vec::with_capacity(size.k_h * size.k_w);
+        for image in range.clone() {
+            let done = image - range.start;
+            rows.restart();
+            for y in 0..size.h {
+                let (q, remainder) = ((y + size.padding) / size.stride, (y + size.padding) % size.stride);
+                while let Some((row, values)) = rows.enter(q + 1) {
+                    gradient.enter(simd, ring, (image * size.h_out + row) * size.w_out, values);
+                    if pass.needs_bias {
+                        add_row(simd, values, ring, &mut sums.bias);
+                    }
+                }
+                let first = (image * size.h + y) * size.w;
+                let at = (done * size.h + y) * row_len;
+                let map = match single {
+                    Some(map) => &map[first * channels..][..row_len],
+                    None => {
+                        maps_row(simd, &pass.input, channels, first, x_line);
+                        &*x_line
+                    }
+                };
+                for (x, class) in window.classes[remainder * size.stride..][..size.stride].iter().enumerate() {
+                    let tap = window.classes[..remainder * size.stride + x].iter().map(|c| c.taps.len()).sum();
+                    let first_x = (x + size.stride - size.padding % size.stride) % size.stride;
+                    let left = ring.left + (first_x + size.padding) / size.stride - class.reach_x;
+                    let start = |&(row, column): &(usize, usize)| {
+                        rows.start((q + row).wrapping_sub(class.reach_y)) + left + column
+                    };
+                    starts.clear();
+                    starts.extend(class.runs.iter().map(start));
+                    let sources = Sources {
+                        map,
+                        affine: if single.is_some() { input.affine.as_ref() } else { None },
+                        activation: if single.is_some() { pass.input.activation } else { Activation::Identity },
+                        ring: rows.values(),
+                        columns: ring.columns,
+                        starts: &starts,
+                        weights,
+                        taps: size.k_h * size.k_w,
+                        first_tap: tap,
+                    };
+                    let target = match (single, &mut grad_maps[..]) {
+                        (None, _) => needs_input.then_some((&mut *grad_line, Write::Store)),
+                        (_, [Some((grad, write))]) => Some((&mut grad[at..at + row_len], *write)),
+                        _ => None,
+                    };
+                    let row = Row {
+                        sources,
+                        channels,
+                        first: first_x,
+                        stride: size.stride,
+                        pixels: size.w.saturating_sub(first_x).div_ceil(size.stride),
+                        target: target.map(|(out, write)| Target { out, write, scale_sums, shift_sums }),
+                        grad_weight: pass.needs_weight.then_some(&mut *partial),
+                    };
+                    row.dispatch(simd, class.run_len);
+                }
+                if single.is_none() && *needs_input {
+                    let mut start = 0;
+                    for (&(map, c), grad) in pass.input.maps.iter().zip(&mut *grad_maps) {
+                        let of_map = start..start + c;
+                        start += c;
+                        let Some((grad, write)) = grad else { continue };
+                        let finish = Finish {
+                            grad_input: grad_line,
+                            channels,
+                            start: of_map.start,
+                            map: &map[first * c..][..size.w * c],
+                            affine: pass.input.affine.map(|(a, b)| (&a[of_map.clone()], &b[of_map.clone()])),
+                            activation: pass.input.activation,
+                            out: &mut grad[(done * size.h + y) * size.w * c..][..size.w * c],
+                            write: *write,
+                        };
+                        finish.run(simd, &mut sums.scale[of_map.clone()], &mut sums.shift[of_map]);
+                    }
+                }
+            }
+            // The bias has a share in outputs that see nothing but padding, too.
+            while let Some((row, values)) = rows.enter(if pass.needs_bias { size.h_out } else { 0 }) {
+                gradient.enter(simd, ring, (image * size.h_out + row) * size.w_out, values);
+                add_row(simd, values, ring, &mut sums.bias);
+            }
+            if (done + 1).is_multiple_of(images) || image + 1 == range.end {
+                for (total, sum) in [(&mut sums.scale, &mut *scale_sums), (&mut sums.shift, &mut *shift_sums)] {
+                    total.iter_mut().zip(&*sum).for_each(|(total, &s)| *total += f64::from(s));
+                    sum.fill(0.0);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Adds a row of a ring to the sums of its channels.
+#[inline(always)]
+fn add_row<S: Simd>(simd: S, row: &[f32], shape: &RingShape, sums: &mut [f64]) {
+    let (row, _) = S::as_simd_f32s(row);
+    for (row, sums) in row.chunks_exact(shape.columns).zip(sums.chunks_mut(S::F32_LANES)) {
+        let sum = row.iter().fold(simd.splat_f32s(0.0), |sum, &v| simd.add_f32s(sum, v));
+        super::super::mask::add_lanes::<S>(sum, sums);
+    }
+}
