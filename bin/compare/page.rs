@@ -9,10 +9,14 @@ use std::fmt::Write as _;
 /// A figure: its file's name, and its text.
 pub type Figure = (&'static str, String);
 
+/// What a figure has across.
+type Cost = fn(&Row) -> Option<f64>;
+/// File, name of the axis, value, and whether a row is on that front.
+type Kind = (&'static str, &'static str, Cost, fn(&Row) -> bool);
+
 /// Error against parameters, multiply-adds and the time of a step.
 pub fn figures(rows: &[Row], title: &str) -> Vec<Figure> {
-    type Cost = fn(&Row) -> Option<f64>;
-    let kinds: [(&str, &str, Cost, fn(&Row) -> bool); 3] = [
+    let kinds: [Kind; 3] = [
         ("error-params.svg", "parameters", |row| Some(row.params? as f64), |row| row.front_params),
         ("error-macs.svg", "multiply-adds of an image", |row| Some(row.macs? as f64), |row| row.front_macs),
         ("error-step-time.svg", "time of a training step, ms (median)", |row| row.step_ms, |row| row.front_step_time),
