@@ -249,8 +249,8 @@ mod tests {
     fn a_subset_is_balanced_repeatable_and_part_of_every_larger_one() {
         let set = synthetic(4, 203, 8, 1);
         let (small, large) = (set.subset(42).unwrap(), set.subset(90).unwrap());
-        let counts = |set: &Dataset| (0..4).map(move |c| set.train.labels.iter().filter(|&&l| l == c).count());
-        assert_eq!(counts(&small).collect::<Vec<_>>(), [11, 11, 10, 10]);
+        let counts = [0, 1, 2, 3].map(|c| small.train.labels.iter().filter(|&&l| l == c).count());
+        assert_eq!(counts, [11, 11, 10, 10]);
         assert_eq!(small, set.subset(42).unwrap());
         assert_eq!((small.name.as_str(), &small.test), ("synthetic-subset42", &set.test));
         let images = |set: &Dataset| (0..set.train.len()).map(|i| set.train.image(i).to_vec()).collect::<BTreeSet<_>>();

@@ -13,7 +13,7 @@ fn curve(held: Held) -> Vec<StepMemory> {
 
 #[test]
 fn a_search_step_does_not_grow_with_the_candidates() {
-    let [one, two, all] = [Held::OnePath, Held::TwoPaths, Held::AllPaths].map(|held| curve(held));
+    let [one, two, all] = [Held::OnePath, Held::TwoPaths, Held::AllPaths].map(curve);
     let single = one[0].activation_peak as f64;
     for (held, curve) in [("one path", &one), ("two paths", &two)] {
         for (k, memory) in [1, 3, 5, 7, 9].into_iter().zip(curve) {

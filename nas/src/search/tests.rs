@@ -95,9 +95,9 @@ fn alphas_have_the_gradient_of_the_mixture_as_darts_takes_it() {
     let route = Route::new(vec![Gate::mixed(vec![0, 1], &p[0]), Gate::mixed(vec![0, 1, 2], &p[1])]);
     let loss = frozen_loss(&search, &route);
     let gradients = keeping_the_tape(&loss);
-    for edge in 0..2 {
+    for (edge, p) in p.iter().enumerate() {
         let of_weights = route.gates()[edge].gradient(&gradients).expect("on the tape");
-        let analytic = through_softmax(&of_weights, &p[edge]);
+        let analytic = through_softmax(&of_weights, p);
         for i in 0..analytic.len() {
             let at = |offset: f64| {
                 let mut alphas = search.alphas.clone();
@@ -164,7 +164,7 @@ fn reinforce_estimates_the_gradient_of_the_expected_loss() {
     let p = [search.alphas.probabilities(0), search.alphas.probabilities(1)];
     let mut mean = [vec![0.0; 2], vec![0.0; 3]];
     for (choices, loss) in &losses {
-        let of_network = policy_gradient(&search.alphas, &[choices.clone()], &[-loss - baseline]);
+        let of_network = policy_gradient(&search.alphas, std::slice::from_ref(choices), &[-loss - baseline]);
         for (mean, of_network) in mean.iter_mut().zip(of_network) {
             mean.iter_mut().zip(of_network).for_each(|(m, g)| *m += p[0][choices[0]] * p[1][choices[1]] * g);
         }
