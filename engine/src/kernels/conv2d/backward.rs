@@ -70,6 +70,9 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     if size.is_depthwise() {
         return depthwise::backward(level, pass, grad_maps);
     }
+    if pass.algorithm.is_winograd(size) && winograd::narrow::wins(size) {
+        return winograd::narrow::backward(level, pass, grad_maps);
+    }
     let needs_input = grad_maps.iter().any(Option::is_some);
     let width = 2 * lanes(level);
     let tiles = pass.algorithm.is_winograd(size).then(|| Tiles::new(size.h, size.w));

@@ -40,6 +40,9 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     if size.is_depthwise() {
         return depthwise::forward(level, pass, out);
     }
+    if pass.algorithm.is_winograd(size) && winograd::narrow::wins(size) {
+        return winograd::narrow::forward(level, pass, out);
+    }
     let width = 2 * lanes(level);
     let pixels = size.h_out * size.w_out;
     let (plan, method, images) = if pass.algorithm.is_winograd(size) {

@@ -20,6 +20,7 @@
 
 mod form;
 pub mod multiply;
+pub mod narrow;
 mod pairs;
 pub mod transform;
 pub mod wide;

@@ -411,7 +411,7 @@ impl Output<'_> {
 
 /// `f` of 0 to 5. (Not a loop over an array of zeros, which costs a memset and, iterated by value, a memmove.)
 #[inline(always)]
-fn six<T>(f: impl Fn(usize) -> T) -> [T; 6] {
+pub(super) fn six<T>(f: impl Fn(usize) -> T) -> [T; 6] {
     [f(0), f(1), f(2), f(3), f(4), f(5)]
 }
 
