@@ -3,9 +3,10 @@ use crate::grad::GradOutput;
 use crate::parallel;
 use crate::reference::Array;
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 /// Computes what a shut gate keeps out, whenever it is asked to: always the same values.
-pub type Later = Box<dyn Fn() -> Tensor + Send + Sync>;
+pub type Later = Arc<dyn Fn() -> Tensor + Send + Sync>;
 
 /// The outputs behind binary gates: `y = sum over j of gates[j] * o_j`, where one gate is 1 and all others are 0.
 ///
@@ -54,13 +55,25 @@ impl Backward for Gate {
         }
     }
 
+    fn inputs(&self) -> Vec<String> {
+        ["o_open", "gates"].map(String::from).to_vec()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("open", self.open.to_string()), ("gates", self.gates.to_string())]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        Some(gate(inputs[0], self.open, inputs[1], self.shut.clone()))
+    }
+
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
         let grad = grad_output.into_tensor();
         if grads.needs(1) {
             let mut of_gates = vec![0.0; self.gates];
             of_gates[self.open] = dot(&self.output, &grad);
             for (j, later) in &self.shut {
-                of_gates[*j] = dot(&no_grad(later), &grad);
+                of_gates[*j] = dot(&no_grad(|| later()), &grad);
             }
             grads.add(1, Tensor::from_slice([self.gates], &of_gates));
         }
@@ -71,7 +84,7 @@ impl Backward for Gate {
         let (output, gates) = (inputs[0], inputs[1]);
         let mut sum = output.map(|v| gates.data[self.open] * v);
         for (j, later) in &self.shut {
-            let other = Array::from_tensor(&no_grad(later));
+            let other = Array::from_tensor(&no_grad(|| later()));
             sum = sum.zip(&other, |y, v| y + gates.data[*j] * v);
         }
         sum
@@ -104,7 +117,7 @@ mod tests {
             gradcheck(&[sample([2, 3, 3, 4]), one_hot(3, open)], |t| {
                 let shut = (0..3).filter(|j| *j != open);
                 let later =
-                    |j: usize| -> (usize, Later) { (j, Box::new(move || sample([2, 3, 3, 4]).scale(j as f32))) };
+                    |j: usize| -> (usize, Later) { (j, Arc::new(move || sample([2, 3, 3, 4]).scale(j as f32))) };
                 gate(&t[0].scale(2.0), open, &t[1], shut.map(later).collect())
             });
         }
@@ -113,7 +126,7 @@ mod tests {
     #[test]
     fn a_gate_that_is_not_listed_gets_no_gradient() {
         let (output, gates) = (sample([2, 2]), one_hot(3, 1).requires_grad());
-        let y = gate(&output, 1, &gates, vec![(0, Box::new(|| Tensor::full([2, 2], 1.0)))]);
+        let y = gate(&output, 1, &gates, vec![(0, Arc::new(|| Tensor::full([2, 2], 1.0)))]);
         let gradients = y.sum().backward();
         let sum = output.data().iter().map(|&v| f64::from(v)).sum::<f64>() as f32;
         assert_eq!(gradients.get(&gates).expect("on the tape").data(), [4.0, sum, 0.0]);
@@ -126,7 +139,7 @@ mod tests {
             let output = sample([1, 64, 64, 8]);
             memory::reset_peak();
             let before = memory::stats().live;
-            let shut = (1..k).map(|j| -> (usize, Later) { (j, Box::new(|| Tensor::full([1, 64, 64, 8], 0.5))) });
+            let shut = (1..k).map(|j| -> (usize, Later) { (j, Arc::new(|| Tensor::full([1, 64, 64, 8], 0.5))) });
             gate(&output, 0, &gates, shut.collect()).sum().backward();
             memory::stats().peak - before
         };
@@ -138,6 +151,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "gate: positions must be among 2 gates, and only one is open")]
     fn a_gate_cannot_be_open_and_shut() {
-        gate(&sample([2]), 1, &one_hot(2, 1), vec![(1, Box::new(|| sample([2])))]);
+        gate(&sample([2]), 1, &one_hot(2, 1), vec![(1, Arc::new(|| sample([2])))]);
     }
 }

@@ -93,7 +93,7 @@ impl Choice {
         let seen: Arc<[Lazy]> = x.iter().map(Lazy::detach).collect();
         let shut = candidates.iter().enumerate().filter(|(j, _)| *j != open).map(|(j, &i)| {
             let (candidate, seen, ctx) = (self.candidate(i).clone(), seen.clone(), ctx.again());
-            let later: Later = Box::new(move || candidate.forward(&seen, &ctx.again()).materialise());
+            let later: Later = Arc::new(move || candidate.forward(&seen, &ctx.again()).materialise());
             (j, later)
         });
         gate(&output, open, gates, shut.collect())
