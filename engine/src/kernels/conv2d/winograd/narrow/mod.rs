@@ -18,7 +18,7 @@
 //!    and a half vectors, not two. Affine and activation happen there, in registers; nothing padded is written.
 //! 2. *Neighbouring tiles share the vertical part*: 34 columns for 8 tiles instead of 48.
 //! 3. *A row of the transform at a time*: what is multiplied (6 positions, 16 tiles, 48 channels: 18 KiB) stays in L1.
-//! 4. *Panels of 12*: two tiles' last four channels share a vector ([`multiply`]), so that 12 channels are computed as 12.
+//! 4. *Panels of 12*: two tiles' last four channels share a vector (`multiply`), so that 12 channels are computed as 12.
 //! 5. *Blocks of channels* bound everything but the weights; those of a block pass through L2 once for each group of images.
 //!
 //! Always eight lanes, whatever the machine has: the layouts depend on it.
