@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::tile::{Store, pack_panels, run_panels, spread};
 use super::winograd::transform::{finish_grad_weight, pack_weights};
 use super::winograd::{self, Tiles};
-use super::{Algorithm, ConvSize, depthwise, mask};
+use super::{Algorithm, ConvSize, depthwise, mask, pointwise};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
@@ -72,6 +72,9 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     }
     if pass.algorithm.is_winograd(size) && winograd::narrow::wins(size) {
         return winograd::narrow::backward(level, pass, grad_maps);
+    }
+    if pointwise::applies(size) {
+        return pointwise::backward::backward(level, pass, grad_maps);
     }
     let needs_input = grad_maps.iter().any(Option::is_some);
     let width = 2 * lanes(level);
@@ -347,7 +350,7 @@ impl Shared<'_> {
                 let at = *done * per_map;
                 let finish = mask::Finish {
                     grad_input,
-                    channels: size.c_in,
+                    stride: size.c_in,
                     start: channels.start,
                     map: &map[range.start * per_map..][..images * per_map],
                     affine: pass.input.affine.map(|(a, b)| (&a[channels.clone()], &b[channels.clone()])),
@@ -355,7 +358,8 @@ impl Shared<'_> {
                     out: &mut grad[at..at + images * per_map],
                     write: *write,
                 };
-                finish.run(simd, &mut sums.scale[channels.clone()], &mut sums.shift[channels]);
+                let pixels = images * size.h * size.w;
+                finish.run(simd, pixels, &mut sums.scale[channels.clone()], &mut sums.shift[channels]);
             }
         }
         *done += images;

@@ -4,7 +4,7 @@ use super::load::{Maps, maps_row, zero_border};
 use super::plan::Plan;
 use super::tile::{Store, pack_panels, run_panels, spread};
 use super::winograd::{self, Tiles, transform::pack_weights};
-use super::{Algorithm, ConvSize, depthwise};
+use super::{Algorithm, ConvSize, depthwise, pointwise};
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
@@ -42,6 +42,9 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     }
     if pass.algorithm.is_winograd(size) && winograd::narrow::wins(size) {
         return winograd::narrow::forward(level, pass, out);
+    }
+    if pointwise::applies(size) {
+        return pointwise::forward::forward(level, pass, out);
     }
     let width = 2 * lanes(level);
     let pixels = size.h_out * size.w_out;

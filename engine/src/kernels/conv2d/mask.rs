@@ -1,17 +1,17 @@
 //! The last step of grad_input: through the activation and the affine that were applied on load, into the map's gradient.
 
 use super::backward::Write;
+use super::columns::{Columns, Vector};
 use super::load::Activation;
-use super::tile::load;
 use pulp::Simd;
 
 /// With `v = scale*map + shift` and `t = grad_input * activation'(v)`:
 /// `out = scale * t` (stored or added), `grad_scale += sum t*map`, `grad_shift += sum t`.
 pub struct Finish<'a> {
-    /// Pixels x `channels`, with respect to what the convolution read.
+    /// Of each pixel, with respect to what the convolution read.
     pub grad_input: &'a [f32],
-    /// Channels of `grad_input`.
-    pub channels: usize,
+    /// Distance of two pixels in `grad_input`.
+    pub stride: usize,
     /// Where this map's channels begin in it.
     pub start: usize,
     /// The map.
@@ -27,46 +27,42 @@ pub struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Adds the sums to `grad_scale` and `grad_shift` where there is an affine.
+    /// For `pixels` pixels, of which the map's are consecutive. Adds the sums to `grad_scale` and `grad_shift`, which are as long as
+    /// the map has channels, where there is an affine.
     #[inline(always)]
-    pub fn run<S: Simd>(self, simd: S, grad_scale: &mut [f64], grad_shift: &mut [f64]) {
+    pub fn run<S: Simd>(self, simd: S, pixels: usize, grad_scale: &mut [f64], grad_shift: &mut [f64]) {
+        self.run_at(
+            simd,
+            pixels,
+            #[inline(always)]
+            |pixel| pixel,
+            grad_scale,
+            grad_shift,
+        );
+    }
+
+    /// The same with pixel `i` of `grad_input` being pixel `place(i)` of the map.
+    #[inline(always)]
+    pub fn run_at<S: Simd>(
+        self,
+        simd: S,
+        pixels: usize,
+        place: impl Fn(usize) -> usize,
+        grad_scale: &mut [f64],
+        grad_shift: &mut [f64],
+    ) {
         match self.activation {
             Activation::Identity => self.with(
                 simd,
+                pixels,
+                place,
                 grad_scale,
                 grad_shift,
                 #[inline(always)]
                 |_, _, g| g,
-                #[inline(always)]
-                |_, g| g,
             ),
-            Activation::Relu => {
-                let zero = simd.splat_f32s(0.0);
-                self.with(
-                    simd,
-                    grad_scale,
-                    grad_shift,
-                    #[inline(always)]
-                    |simd, v, g| simd.select_f32s(simd.greater_than_f32s(v, zero), g, zero),
-                    #[inline(always)]
-                    |v, g| if v > 0.0 { g } else { 0.0 },
-                );
-            }
-            Activation::Relu6 => {
-                let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
-                self.with(
-                    simd,
-                    grad_scale,
-                    grad_shift,
-                    #[inline(always)]
-                    |simd, v, g| {
-                        let g = simd.select_f32s(simd.greater_than_f32s(v, zero), g, zero);
-                        simd.select_f32s(simd.less_than_f32s(v, six), g, zero)
-                    },
-                    #[inline(always)]
-                    |v, g| if v > 0.0 && v < 6.0 { g } else { 0.0 },
-                );
-            }
+            Activation::Relu => self.with(simd, pixels, place, grad_scale, grad_shift, relu),
+            Activation::Relu6 => self.with(simd, pixels, place, grad_scale, grad_shift, relu6),
         }
     }
 
@@ -74,58 +70,57 @@ impl Finish<'_> {
     fn with<S: Simd>(
         self,
         simd: S,
+        pixels: usize,
+        place: impl Fn(usize) -> usize,
         grad_scale: &mut [f64],
         grad_shift: &mut [f64],
-        wide: impl Fn(S, S::f32s, S::f32s) -> S::f32s,
-        narrow: impl Fn(f32, f32) -> f32,
+        mask: impl Fn(S, S::f32s, S::f32s) -> S::f32s,
     ) {
-        let Finish { grad_input, channels, start, map, affine, out, write, .. } = self;
-        let c_map = grad_scale.len();
-        let lanes = S::F32_LANES;
-        let whole = c_map / lanes * lanes;
-        let rows = || grad_input.chunks_exact(channels).zip(map.chunks_exact(c_map));
-        for c in (0..whole).step_by(lanes) {
-            let range = c..c + lanes;
-            let one = simd.splat_f32s(1.0);
-            let zero = simd.splat_f32s(0.0);
-            let (scale, shift) =
-                affine.map_or((one, zero), |(a, b)| (load(simd, &a[range.clone()]), load(simd, &b[range.clone()])));
+        let Finish { grad_input, stride, start, map, affine, out, write, .. } = self;
+        let channels = grad_scale.len();
+        let columns = Columns::new(channels, S::F32_LANES);
+        let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
+        for index in 0..columns.vectors() {
+            let vector = Vector::new(simd, columns, index);
+            let (scale, shift) = match affine {
+                Some((a, b)) => (vector.read(simd, a, 0), vector.read(simd, b, 0)),
+                None => (one, zero),
+            };
             let (mut sum_scale, mut sum_shift) = (zero, zero);
-            for ((g, z), out) in rows().zip(out.chunks_exact_mut(c_map)) {
-                let g = load(simd, &g[start + c..][..lanes]);
-                let z = load(simd, &z[range.clone()]);
-                let t = wide(simd, simd.mul_add_f32s(scale, z, shift), g);
+            for pixel in 0..pixels {
+                let at = place(pixel) * channels;
+                let g = vector.read(simd, grad_input, pixel * stride + start);
+                let z = vector.read(simd, map, at);
+                let t = mask(simd, simd.mul_add_f32s(scale, z, shift), g);
                 sum_shift = simd.add_f32s(sum_shift, t);
                 sum_scale = simd.mul_add_f32s(t, z, sum_scale);
-                let out = &mut S::as_mut_simd_f32s(&mut out[range.clone()]).0[0];
-                *out = match write {
+                let g = match write {
                     Write::Store => simd.mul_f32s(scale, t),
-                    Write::Add => simd.mul_add_f32s(scale, t, *out),
+                    Write::Add => simd.mul_add_f32s(scale, t, vector.read(simd, out, at)),
                 };
+                vector.write(simd, out, at, g);
             }
             if affine.is_some() {
-                add_lanes::<S>(sum_scale, &mut grad_scale[range.clone()]);
-                add_lanes::<S>(sum_shift, &mut grad_shift[range.clone()]);
-            }
-        }
-        for c in whole..c_map {
-            let (scale, shift) = affine.map_or((1.0, 0.0), |(a, b)| (a[c], b[c]));
-            let (mut sum_scale, mut sum_shift) = (0.0f32, 0.0f32);
-            for ((g, z), out) in rows().zip(out.chunks_exact_mut(c_map)) {
-                let t = narrow(scale.mul_add(z[c], shift), g[start + c]);
-                sum_shift += t;
-                sum_scale = t.mul_add(z[c], sum_scale);
-                out[c] = match write {
-                    Write::Store => scale * t,
-                    Write::Add => scale.mul_add(t, out[c]),
-                };
-            }
-            if affine.is_some() {
-                grad_scale[c] += f64::from(sum_scale);
-                grad_shift[c] += f64::from(sum_shift);
+                vector.add_to(sum_scale, grad_scale);
+                vector.add_to(sum_shift, grad_shift);
             }
         }
     }
+}
+
+/// `g` where `v > 0`, else 0.
+#[inline(always)]
+pub fn relu<S: Simd>(simd: S, v: S::f32s, g: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.greater_than_f32s(v, zero), g, zero)
+}
+
+/// `g` where `0 < v < 6`, else 0.
+#[inline(always)]
+pub fn relu6<S: Simd>(simd: S, v: S::f32s, g: S::f32s) -> S::f32s {
+    let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
+    let g = simd.select_f32s(simd.greater_than_f32s(v, zero), g, zero);
+    simd.select_f32s(simd.less_than_f32s(v, six), g, zero)
 }
 
 /// Adds each lane of a vector to its own total.

@@ -22,12 +22,14 @@
 //! A task is a few whole images, chosen by size alone; sums over tasks are added in their order.
 
 pub mod backward;
+pub(super) mod columns;
 mod depthwise;
 pub mod forward;
 mod grad_weight;
 pub mod load;
 pub(super) mod mask;
 pub mod plan;
+pub mod pointwise;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -242,7 +242,7 @@ impl WithSimd for Chunk<'_, '_> {
                         let Some((grad, write)) = grad else { continue };
                         let finish = Finish {
                             grad_input: grad_line,
-                            channels,
+                            stride: channels,
                             start: of_map.start,
                             map: &map[first * c..][..size.w * c],
                             affine: pass.input.affine.map(|(a, b)| (&a[of_map.clone()], &b[of_map.clone()])),
@@ -250,7 +250,7 @@ impl WithSimd for Chunk<'_, '_> {
                             out: &mut grad[(done * size.h + y) * size.w * c..][..size.w * c],
                             write: *write,
                         };
-                        finish.run(simd, &mut sums.scale[of_map.clone()], &mut sums.shift[of_map]);
+                        finish.run(simd, size.w, &mut sums.scale[of_map.clone()], &mut sums.shift[of_map]);
                     }
                 }
             }

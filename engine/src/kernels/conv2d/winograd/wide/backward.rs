@@ -320,7 +320,7 @@ impl WithSimd for Finish<'_, '_> {
             let Some((out, write)) = grad else { continue };
             let finish = mask::Finish {
                 grad_input,
-                channels: c_in,
+                stride: c_in,
                 start: channels.start,
                 map: &map[(start + images.start) * pixels * c..][..images.len() * pixels * c],
                 affine: pass.input.affine.map(|(a, b)| (&a[channels.clone()], &b[channels.clone()])),
@@ -329,7 +329,7 @@ impl WithSimd for Finish<'_, '_> {
                 write,
             };
             let [scale, shift] = &mut sums;
-            finish.run(simd, &mut scale[channels.clone()], &mut shift[channels]);
+            finish.run(simd, images.len() * pixels, &mut scale[channels.clone()], &mut shift[channels]);
         }
         sums
     }

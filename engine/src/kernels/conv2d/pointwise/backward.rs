@@ -1,0 +1,450 @@
+//! grad_input, grad_weight and the sums that go with them, in one pass over blocks of pixels.
+
+use super::outer::outer;
+use super::tile::{Finish, Rows, multiply};
+use super::{LoadBlock, LoadGrad, is_plain, row_stride, source};
+use crate::kernels::conv2d::ConvSize;
+use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, add_partials};
+use crate::kernels::conv2d::columns::{Columns, Vector};
+use crate::kernels::conv2d::load::Activation;
+use crate::kernels::conv2d::mask;
+use crate::kernels::conv2d::tile::MR;
+use crate::kernels::scratch::Scratch;
+use crate::kernels::simd::{Level, apart, lanes, run};
+use crate::tensor::Tensor;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Partial sums of grad_weight may take this many floats in all (but there are at least [`MIN_CHUNKS`] of them).
+const PARTIAL_FLOATS: usize = 1 << 19;
+/// At least this many chunks, so that a few cores find work even with the largest weights.
+const MIN_CHUNKS: usize = 4;
+/// Output pixels of a chunk, at least.
+const CHUNK_PIXELS: usize = 512;
+
+/// As [`super::super::backward::backward`].
+pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
+    let size = &pass.size;
+    let needs_input = grad_maps.iter().any(Option::is_some);
+    let columns = Columns::new(size.c_in, lanes(level));
+    let weights = Tensor::build([if needs_input { columns.padded() * size.c_out } else { 0 }], |out| {
+        if needs_input {
+            columns.pack(out, size.c_out, |row, start, out| {
+                let column = pass.weight[start * size.c_out + row..].iter().step_by(size.c_out);
+                out.iter_mut().zip(column).for_each(|(out, &w)| *out = w);
+            });
+        }
+    });
+    let weight_len = if pass.needs_weight { size.weight_len() } else { 0 };
+
+    // Chunks of whole images, or at stride 1 of any pixels, each with partial sums of its own.
+    let (unit, units) =
+        if size.stride == 1 { (1, size.n * size.h_out * size.w_out) } else { (size.h_out * size.w_out, size.n) };
+    let most = (PARTIAL_FLOATS / weight_len.max(1)).max(MIN_CHUNKS);
+    let chunks = (units * unit / CHUNK_PIXELS).min(most).max(MIN_CHUNKS.min(units));
+    let per_chunk = units.div_ceil(chunks.max(1)).max(1);
+    let chunks = units.div_ceil(per_chunk);
+    let mut partials = Tensor::build([chunks, weight_len], |_| {});
+    let inputs_per_chunk = if size.stride == 1 { per_chunk } else { per_chunk * size.h * size.w };
+    let mut map_chunks: Vec<Vec<MapGrad>> = (0..chunks).map(|_| vec![]).collect();
+    for (grad, &(_, c)) in grad_maps.iter_mut().zip(pass.input.maps) {
+        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(inputs_per_chunk * c), *write));
+        for chunk in &mut map_chunks {
+            chunk.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
+        }
+    }
+    let mut partial_slices: Vec<&mut [f32]> = match weight_len {
+        0 => (0..chunks).map(|_| Default::default()).collect(),
+        len => partials.data_mut().chunks_mut(len).collect(),
+    };
+    let shared =
+        Shared { pass, columns, weights: weights.data(), needs_input, transposed: is_transposed(size, lanes(level)) };
+    let sums: Vec<Sums> = map_chunks
+        .par_iter_mut()
+        .zip(partial_slices.par_iter_mut())
+        .enumerate()
+        .map(|(chunk, (grad_maps, partial))| {
+            let first = chunk * per_chunk;
+            let range = first * unit..(first + per_chunk).min(units) * unit;
+            run(level, Chunk { shared: &shared, range, grad_maps, partial })
+        })
+        .collect();
+
+    let total = |f: fn(&Sums) -> &[f64], len: usize| -> Vec<f32> {
+        (0..len).map(|c| sums.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
+    };
+    Small {
+        weight: pass.needs_weight.then(|| finish_weight(add_partials(&partials), size, shared.transposed)),
+        bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),
+        affine: (needs_input && pass.input.affine.is_some())
+            .then(|| (total(|s| &s.scale, size.c_in), total(|s| &s.shift, size.c_in))),
+    }
+}
+
+/// Whether grad_weight is summed as `(c_out, c_in)`: where the input's channels make whole pairs of vectors and the output's do not.
+fn is_transposed(size: &ConvSize, lanes: usize) -> bool {
+    let whole = |c: usize| c.is_multiple_of(2 * lanes);
+    whole(size.c_in) && !whole(size.c_out)
+}
+
+fn finish_weight(sums: Tensor, size: &ConvSize, transposed: bool) -> Tensor {
+    let shape = [1, 1, size.c_in, size.c_out];
+    if !transposed {
+        return sums.view(shape.into());
+    }
+    Tensor::build(shape, |out| {
+        for (i, row) in out.chunks_exact_mut(size.c_out).enumerate() {
+            let column = sums.data()[i..].iter().step_by(size.c_in);
+            row.iter_mut().zip(column).for_each(|(out, &sum)| *out = sum);
+        }
+    })
+}
+
+/// Rows of a block: as many as half of L2 holds of both operands.
+fn block_rows(size: &ConvSize) -> usize {
+    let rows = 64 * 1024 / (size.c_in + size.c_out).max(1);
+    rows.clamp(8 * MR, 20 * MR) / MR * MR
+}
+
+/// What all chunks share.
+struct Shared<'a> {
+    pass: &'a Backward<'a>,
+    columns: Columns,
+    weights: &'a [f32],
+    needs_input: bool,
+    transposed: bool,
+}
+
+/// Sums of one chunk.
+struct Sums {
+    bias: Vec<f64>,
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+struct Chunk<'a, 'b> {
+    shared: &'a Shared<'a>,
+    /// Output pixels.
+    range: Range<usize>,
+    grad_maps: &'a mut Vec<MapGrad<'b>>,
+    partial: &'a mut [f32],
+}
+
+impl WithSimd for Chunk<'_, '_> {
+    type Output = Sums;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Sums {
+        let Chunk { shared, range, grad_maps, partial } = self;
+        let pass = shared.pass;
+        let size = &pass.size;
+        partial.fill(0.0);
+        let mut sums = Sums {
+            bias: vec![0.0; if pass.needs_bias { size.c_out } else { 0 }],
+            scale: vec![0.0; size.c_in],
+            shift: vec![0.0; size.c_in],
+        };
+        if size.stride > 1 {
+            // Pixels that no window reads.
+            for (grad, write) in grad_maps.iter_mut().flatten() {
+                if *write == Write::Store {
+                    grad.fill(0.0);
+                }
+            }
+        }
+        let plain = is_plain(size, &pass.input);
+        // A plain map is multiplied where it lies, unless its rows would share a few sets of L1.
+        let plain_dy = pass.grad_output.scale.is_none() && pass.grad_output.affine_of.is_none();
+        let copies_dy = !plain_dy || (pass.needs_weight && size.c_out % 64 == 0);
+        let copies_x = pass.needs_weight && !(plain && size.c_in % 64 != 0);
+        let fused = shared.needs_input && size.stride == 1 && pass.input.maps.len() == 1;
+        let (x_stride, dy_stride, block) = (row_stride(size.c_in), row_stride(size.c_out), block_rows(size));
+        let lengths = [
+            if copies_dy { block * dy_stride } else { 0 },
+            if copies_x { block * x_stride } else { 0 },
+            if shared.needs_input && !fused { block * x_stride } else { 0 },
+        ];
+        let mut memory = Scratch::new(lengths);
+        let [dy, x, grad_input] = memory.split(lengths);
+        for at in range.clone().step_by(block) {
+            let rows = at..(at + block).min(range.end);
+            let count = rows.len();
+            let terms = &pass.grad_output;
+            let dy = if copies_dy {
+                let load =
+                    LoadGrad { terms, channels: size.c_out, range: rows.clone(), stride: dy_stride, out: &mut *dy };
+                apart(simd, load);
+                Rows { values: dy, stride: dy_stride, len: size.c_out, count }
+            } else {
+                let values = &terms.grad[rows.start * size.c_out..rows.end * size.c_out];
+                Rows { values, stride: size.c_out, len: size.c_out, count }
+            };
+            if pass.needs_bias {
+                for dy in dy.values.chunks_exact(dy.stride).take(count) {
+                    sums.bias.iter_mut().zip(dy).for_each(|(s, &g)| *s += f64::from(g));
+                }
+            }
+            if pass.needs_weight {
+                let x = if copies_x {
+                    let load =
+                        LoadBlock { size, input: &pass.input, range: rows.clone(), stride: x_stride, out: &mut *x };
+                    apart(simd, load);
+                    Rows { values: x, stride: x_stride, len: size.c_in, count }
+                } else {
+                    let values = &pass.input.maps[0].0[rows.start * size.c_in..rows.end * size.c_in];
+                    Rows { values, stride: size.c_in, len: size.c_in, count }
+                };
+                if shared.transposed {
+                    outer(simd, dy, x, partial);
+                } else {
+                    outer(simd, x, dy, partial);
+                }
+            }
+            let done = at - range.start;
+            if fused {
+                if let Some(Some((grad, write))) = grad_maps.first_mut() {
+                    let c = size.c_in;
+                    let mut finish = Mask {
+                        columns: shared.columns,
+                        channels: c,
+                        map: (!plain).then(|| &pass.input.maps[0].0[at * c..(at + count) * c]),
+                        affine: pass.input.affine,
+                        activation: pass.input.activation,
+                        out: &mut grad[done * c..(done + count) * c],
+                        write: *write,
+                        scale: &mut sums.scale,
+                        shift: &mut sums.shift,
+                    };
+                    multiply(simd, dy, shared.weights, shared.columns, &mut finish);
+                }
+            } else if shared.needs_input {
+                let mut finish = Mask {
+                    columns: shared.columns,
+                    channels: x_stride,
+                    map: None,
+                    affine: None,
+                    activation: Activation::Identity,
+                    out: &mut *grad_input,
+                    write: Write::Store,
+                    scale: &mut [],
+                    shift: &mut [],
+                };
+                multiply(simd, dy, shared.weights, shared.columns, &mut finish);
+                shared.spread(simd, rows, range.start, (grad_input, x_stride), grad_maps, &mut sums);
+            }
+        }
+        sums
+    }
+}
+
+impl Shared<'_> {
+    /// The gradient of a block of the concatenation into the gradients of its maps.
+    #[inline(always)]
+    fn spread<S: Simd>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        chunk: usize,
+        (grad_input, stride): (&[f32], usize),
+        grad_maps: &mut [MapGrad],
+        sums: &mut Sums,
+    ) {
+        let size = &self.pass.size;
+        let input = &self.pass.input;
+        // Input pixels of the chunk begin here.
+        let first = source(size, chunk);
+        let mut start = 0;
+        for (&(map, c), grad) in input.maps.iter().zip(grad_maps) {
+            let channels = start..start + c;
+            start += c;
+            let Some((grad, write)) = grad else { continue };
+            let finish = mask::Finish {
+                grad_input,
+                stride,
+                start: channels.start,
+                map: &map[first * c..][..grad.len()],
+                affine: input.affine.map(|(a, b)| (&a[channels.clone()], &b[channels.clone()])),
+                activation: input.activation,
+                out: grad,
+                write: *write,
+            };
+            finish.run_at(
+                simd,
+                rows.len(),
+                #[inline(always)]
+                |i| source(size, rows.start + i) - first,
+                &mut sums.scale[channels.clone()],
+                &mut sums.shift[channels],
+            );
+        }
+    }
+}
+
+/// Stores or adds a gradient, through the activation and the affine of the map it belongs to.
+struct Mask<'a> {
+    columns: Columns,
+    /// Distance of two rows of `out` and of `map`.
+    channels: usize,
+    /// If anything stands between it and what the convolution read.
+    map: Option<&'a [f32]>,
+    affine: Option<(&'a [f32], &'a [f32])>,
+    activation: Activation,
+    out: &'a mut [f32],
+    write: Write,
+    scale: &'a mut [f64],
+    shift: &'a mut [f64],
+}
+
+/// Of up to two vectors: scale, shift, and the sums that are their gradients.
+struct State<S: Simd> {
+    vectors: [Vector<S>; 2],
+    values: [[S::f32s; 4]; 2],
+}
+
+impl<S: Simd> Finish<S> for Mask<'_> {
+    type State = State<S>;
+
+    #[inline(always)]
+    fn begin(&mut self, simd: S, vector: usize) -> State<S> {
+        let next = (vector + 1).min(self.columns.vectors() - 1);
+        let vectors = [Vector::new(simd, self.columns, vector), Vector::new(simd, self.columns, next)];
+        let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
+        let mut values = [[one, zero, zero, zero]; 2];
+        if let Some((scale, shift)) = self.affine {
+            for v in 0..2 {
+                values[v][0] = vectors[v].read(simd, scale, 0);
+                values[v][1] = vectors[v].read(simd, shift, 0);
+            }
+        }
+        State { vectors, values }
+    }
+
+    #[inline(always)]
+    fn tile<const NV: usize>(
+        &mut self,
+        simd: S,
+        state: &mut State<S>,
+        first: usize,
+        count: usize,
+        mut tile: [[S::f32s; NV]; MR],
+    ) {
+        if count < MR || !state.vectors[NV - 1].is_whole() {
+            return apart(simd, Ragged { simd, mask: self, state, first, count, tile });
+        }
+        let (start, channels) = (state.vectors[0].start, self.channels);
+        let at = first * channels + start;
+        let len = (MR - 1) * channels + NV * S::F32_LANES;
+        if let Some(map) = self.map {
+            let map = &map[at..][..len];
+            match self.activation {
+                Activation::Identity => mask_tile(
+                    simd,
+                    state,
+                    &mut tile,
+                    map,
+                    channels,
+                    #[inline(always)]
+                    |_, _, g| g,
+                ),
+                Activation::Relu => mask_tile(simd, state, &mut tile, map, channels, mask::relu),
+                Activation::Relu6 => mask_tile(simd, state, &mut tile, map, channels, mask::relu6),
+            }
+        }
+        let out = &mut self.out[at..][..len];
+        match self.write {
+            Write::Store => {
+                for i in 0..MR {
+                    let (out, _) = S::as_mut_simd_f32s(&mut out[i * channels..][..NV * S::F32_LANES]);
+                    for v in 0..NV {
+                        out[v] = simd.mul_f32s(state.values[v][0], tile[i][v]);
+                    }
+                }
+            }
+            Write::Add => {
+                for i in 0..MR {
+                    let (out, _) = S::as_mut_simd_f32s(&mut out[i * channels..][..NV * S::F32_LANES]);
+                    for v in 0..NV {
+                        out[v] = simd.mul_add_f32s(state.values[v][0], tile[i][v], out[v]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn end(&mut self, _: S, vector: usize, state: State<S>) {
+        if self.affine.is_some() {
+            let own = (self.columns.vectors() - vector).min(2);
+            for (part, [_, _, scale, shift]) in state.vectors.iter().zip(state.values).take(own) {
+                part.add_to(scale, self.scale);
+                part.add_to(shift, self.shift);
+            }
+        }
+    }
+}
+
+/// Masks a whole tile and adds it to the sums.
+#[inline(always)]
+fn mask_tile<S: Simd, const NV: usize>(
+    simd: S,
+    state: &mut State<S>,
+    tile: &mut [[S::f32s; NV]; MR],
+    map: &[f32],
+    channels: usize,
+    mask: impl Fn(S, S::f32s, S::f32s) -> S::f32s,
+) {
+    for v in 0..NV {
+        let [scale, shift, mut sum_scale, mut sum_shift] = state.values[v];
+        for i in 0..MR {
+            let z = S::as_simd_f32s(&map[i * channels + v * S::F32_LANES..][..S::F32_LANES]).0[0];
+            let t = mask(simd, simd.mul_add_f32s(scale, z, shift), tile[i][v]);
+            sum_shift = simd.add_f32s(sum_shift, t);
+            sum_scale = simd.mul_add_f32s(t, z, sum_scale);
+            tile[i][v] = t;
+        }
+        state.values[v] = [scale, shift, sum_scale, sum_shift];
+    }
+}
+
+/// A tile with fewer rows, or whose last vector is not whole; the same operations in the same order.
+struct Ragged<'a, 'b, S: Simd, const NV: usize> {
+    simd: S,
+    mask: &'a mut Mask<'b>,
+    state: &'a mut State<S>,
+    first: usize,
+    count: usize,
+    tile: [[S::f32s; NV]; MR],
+}
+
+impl<S: Simd, const NV: usize> WithSimd for Ragged<'_, '_, S, NV> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<T: Simd>(self, _: T) {
+        let Ragged { simd, mask, state, first, count, tile } = self;
+        for v in 0..NV {
+            let (vector, [scale, shift, sum_scale, sum_shift]) = (state.vectors[v], &mut state.values[v]);
+            for (row, tile) in (first..first + count).zip(&tile) {
+                let at = row * mask.channels;
+                let mut t = tile[v];
+                if let Some(map) = mask.map {
+                    let z = vector.read(simd, map, at);
+                    let pre = simd.mul_add_f32s(*scale, z, *shift);
+                    t = match mask.activation {
+                        Activation::Identity => t,
+                        Activation::Relu => mask::relu(simd, pre, t),
+                        Activation::Relu6 => mask::relu6(simd, pre, t),
+                    };
+                    *sum_shift = simd.add_f32s(*sum_shift, t);
+                    *sum_scale = simd.mul_add_f32s(t, z, *sum_scale);
+                }
+                let g = match mask.write {
+                    Write::Store => simd.mul_f32s(*scale, t),
+                    Write::Add => simd.mul_add_f32s(*scale, t, vector.read(simd, mask.out, at)),
+                };
+                vector.write(simd, mask.out, at, g);
+            }
+        }
+    }
+}

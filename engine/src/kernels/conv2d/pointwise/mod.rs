@@ -1,0 +1,103 @@
+//! 1x1 convolutions as matrix products.
+//!
+//! ```text
+//! forward:      y (pixels, c_out)       = a (pixels, c_in) * w (c_in, c_out)        a = activation(scale * x + shift)
+//! grad_input:   g (pixels, c_in)        = dy (pixels, c_out) * w^T
+//! grad_weight:  dw (c_in, c_out)        = a^T * dy, summed over blocks of pixels
+//! ```
+//!
+//! What makes it fast:
+//! 1. *No image is padded or copied whole.* A task goes through its pixels in blocks of a few dozen rows; what neighbours left to
+//!    whoever reads (affine, activation, the gradient's lazy terms) is applied while a block is copied to scratch that stays in L1 or
+//!    L2, and a plain map is read where it lies.
+//! 2. *The finish is part of the tile* ([`tile::Finish`]): bias, residual sum and moments in the forward pass; the activation's mask,
+//!    the affine, its sums and the addition into the map's gradient in the backward pass, from registers.
+//! 3. *grad_weight reads rows as they lie* ([`outer`]), six values of one operand against two vectors of the other.
+//! 4. *Channels that do not fill vectors* overlap with the vector before (`columns`): no partial stores, nothing computed on padding.
+// Register tiles are indexed by constants; copies and iterators over arrays of vectors go through memory.
+#![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
+
+pub mod backward;
+pub mod forward;
+pub mod outer;
+pub mod tile;
+
+use super::ConvSize;
+use super::load::{Activation, GradTerms, Maps, grad_rows, maps_rows};
+use pulp::{Simd, WithSimd};
+use std::ops::Range;
+
+/// Whether `size` is one of these.
+pub fn applies(size: &ConvSize) -> bool {
+    (size.k_h, size.k_w, size.padding, size.groups) == (1, 1, 0, 1)
+}
+
+/// Index of the input pixel that an output pixel reads.
+#[inline(always)]
+fn source(size: &ConvSize, pixel: usize) -> usize {
+    if size.stride == 1 {
+        return pixel;
+    }
+    let (row, x) = (pixel / size.w_out, pixel % size.w_out);
+    let (image, y) = (row / size.h_out, row % size.h_out);
+    (image * size.h + y * size.stride) * size.w + x * size.stride
+}
+
+/// Distance of rows of `channels` values in scratch: a multiple of a cache line, and an odd one, because at even ones, above all
+/// powers of two, rows share a few sets of L1.
+fn row_stride(channels: usize) -> usize {
+    const LINE: usize = 16;
+    match channels.div_ceil(LINE) {
+        _ if channels <= LINE / 2 => LINE / 2,
+        lines => (lines | 1) * LINE,
+    }
+}
+
+/// Whether the input can be read where it lies.
+fn is_plain(size: &ConvSize, input: &Maps) -> bool {
+    size.stride == 1 && input.maps.len() == 1 && input.affine.is_none() && input.activation == Activation::Identity
+}
+
+/// Copies what the output pixels `range` read to `out`, rows `stride` apart. Run it [`apart`](crate::kernels::simd::apart), or its addresses lose their registers
+/// to those of whatever surrounds it.
+struct LoadBlock<'a> {
+    size: &'a ConvSize,
+    input: &'a Maps<'a>,
+    range: Range<usize>,
+    stride: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for LoadBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let LoadBlock { size, input, range, stride, out } = self;
+        if size.stride == 1 {
+            return maps_rows(simd, input, (range.start, range.len()), stride, out);
+        }
+        for (pixel, out) in range.zip(out.chunks_mut(stride)) {
+            maps_rows(simd, input, (source(size, pixel), 1), stride, out);
+        }
+    }
+}
+
+/// Copies the gradient of the output pixels `range` to `out`, rows `stride` apart; run it [`apart`], too.
+struct LoadGrad<'a> {
+    terms: &'a GradTerms<'a>,
+    channels: usize,
+    range: Range<usize>,
+    stride: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for LoadGrad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let LoadGrad { terms, channels, range, stride, out } = self;
+        grad_rows(simd, terms, channels, (range.start, range.len()), stride, out);
+    }
+}
