@@ -381,6 +381,36 @@ mod tests {
     }
 
     #[test]
+    fn fused_pointwise_forms_agree_with_f64_reference() {
+        // Lists and single maps; channels below, at and beyond whole vectors; a task's rows cut short.
+        for (maps, c_out, stride) in [
+            (vec![3, 9], 10, 1),
+            (vec![17, 7], 21, 2),
+            (vec![24], 50, 1),
+            (vec![50], 24, 1),
+            (vec![8, 8], 16, 2),
+            (vec![5], 3, 1),
+        ] {
+            for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+                let c_in: usize = maps.iter().sum();
+                let extent = if stride == 2 { [2, 3] } else { [4, 5] };
+                let mut inputs = vec![
+                    sample([2, c_in]),
+                    sample([1, 1, c_in, c_out]),
+                    sample([c_out]),
+                    sample([2, extent[0], extent[1], c_out]),
+                ];
+                inputs.extend(maps.iter().map(|&c| sample([2, 4, 5, c])));
+                gradcheck(&inputs, |t| {
+                    let lazy = Lazy { maps: t[4..].to_vec(), affine: Some(t[0].clone()), activation };
+                    let fused = Fused { bias: Some(&t[2]), add: Some(&t[3]), measure: true, ..Fused::default() };
+                    lazy.conv2d(&t[1], config(stride, 0, 1, 1), fused)
+                });
+            }
+        }
+    }
+
+    #[test]
     fn whole_tiles_add_and_accumulate() {
         // Two readers of x, and a residual sum, at sizes that fill whole Winograd tiles and vectors.
         let inputs = [sample([1, 8, 9, 16]), sample([3, 3, 16, 16]).scale(0.2), sample([3, 3, 16, 16]).scale(0.3)];
@@ -392,11 +422,21 @@ mod tests {
 
     #[test]
     fn measured_moments_are_the_moments() {
-        let (x, w) = (sample([9, 6, 6, 5]), sample([3, 3, 5, 19]));
-        let y = Lazy::from(&x).conv2d(&w, config(1, 1, 1, 1), Fused { measure: true, ..Fused::default() });
-        let fresh = Tensor::from_slice(y.shape(), y.data()).moments();
-        for (a, b) in y.moments().data().iter().zip(fresh.data()) {
-            assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{a} against {b}");
+        let cases = [
+            ([9, 6, 6, 5], [3, 3, 5, 19], config(1, 1, 1, 1)),
+            ([9, 16, 16, 24], [1, 1, 24, 50], config(1, 0, 1, 1)),
+            ([9, 16, 16, 50], [1, 1, 50, 24], config(1, 0, 1, 1)),
+            ([5, 7, 9, 24], [1, 1, 24, 200], config(1, 0, 1, 1)),
+            ([5, 7, 9, 16], [1, 1, 16, 5], config(2, 0, 1, 1)),
+            ([9, 6, 6, 24], [3, 3, 1, 24], config(1, 1, 1, 24)),
+        ];
+        for (x, w, config) in cases {
+            let (x, w) = (sample(x), sample(w));
+            let y = Lazy::from(&x).conv2d(&w, config, Fused { measure: true, ..Fused::default() });
+            let fresh = Tensor::from_slice(y.shape(), y.data()).moments();
+            for (a, b) in y.moments().data().iter().zip(fresh.data()) {
+                assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{:?}: {a} against {b}", w.shape());
+            }
         }
     }
 

@@ -101,7 +101,7 @@ struct Store<'a> {
     /// Of all pixels.
     add: Option<&'a [f32]>,
     measure: bool,
-    /// Of each vector: the first row, and the sums of differences to it and of their squares.
+    /// Of each vector: a pivot, and the sums of differences to it and of their squares.
     sums: &'a mut [f32],
     /// Rows of the task before this block.
     done: usize,
@@ -167,16 +167,7 @@ impl<S: Simd> Finish<S> for Store<'_> {
         }
         if self.measure {
             for v in 0..NV {
-                let [mut pivot, mut s, mut q] = state.sums[v];
-                if row == 0 {
-                    pivot = tile[0][v];
-                }
-                for i in 0..MR {
-                    let d = simd.sub_f32s(tile[i][v], pivot);
-                    s = simd.add_f32s(s, d);
-                    q = simd.mul_add_f32s(d, d, q);
-                }
-                state.sums[v] = [pivot, s, q];
+                state.sums[v] = measure(simd, state.sums[v], &tile, v, MR, row == 0);
             }
         }
         let out = &mut self.out[row * channels + start..][..(MR - 1) * channels + NV * S::F32_LANES];
@@ -199,6 +190,33 @@ impl<S: Simd> Finish<S> for Store<'_> {
     }
 }
 
+/// Adds the first `count` rows of vector `v` to its sums. The pivot is the mean of a task's first tile, for with a single row, which can lie far
+/// off, the variance loses a digit; and a tile is summed before it is added, for one chain over a thousand rows loses another.
+#[inline(always)]
+fn measure<S: Simd, const NV: usize>(
+    simd: S,
+    [mut pivot, s, q]: [S::f32s; 3],
+    tile: &[[S::f32s; NV]; MR],
+    v: usize,
+    count: usize,
+    is_first: bool,
+) -> [S::f32s; 3] {
+    if is_first {
+        pivot = simd.splat_f32s(0.0);
+        for i in 0..count {
+            pivot = simd.add_f32s(pivot, tile[i][v]);
+        }
+        pivot = simd.mul_f32s(pivot, simd.splat_f32s(1.0 / count as f32));
+    }
+    let (mut of_tile, mut squares) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+    for i in 0..count {
+        let d = simd.sub_f32s(tile[i][v], pivot);
+        of_tile = simd.add_f32s(of_tile, d);
+        squares = simd.mul_add_f32s(d, d, squares);
+    }
+    [pivot, simd.add_f32s(s, of_tile), simd.add_f32s(q, squares)]
+}
+
 /// A tile with fewer rows, or whose last vector is not whole; the same operations in the same order.
 struct Ragged<'a, 'b, S: Simd, const NV: usize> {
     simd: S,
@@ -214,9 +232,9 @@ impl<S: Simd, const NV: usize> WithSimd for Ragged<'_, '_, S, NV> {
 
     #[inline(always)]
     fn with_simd<T: Simd>(self, _: T) {
-        let Ragged { simd, store, state, row, count, tile } = self;
-        for (vector, ([pivot, s, q], v)) in state.vectors.iter().zip(state.sums.iter_mut().zip(0..NV)) {
-            for (row, tile) in (row..row + count).zip(&tile) {
+        let Ragged { simd, store, state, row: first, count, mut tile } = self;
+        for (vector, (sums, v)) in state.vectors.iter().zip(state.sums.iter_mut().zip(0..NV)) {
+            for (row, tile) in (first..first + count).zip(&mut tile) {
                 let mut value = tile[v];
                 if let Some(bias) = store.bias {
                     value = simd.add_f32s(value, vector.read(simd, bias, 0));
@@ -224,15 +242,11 @@ impl<S: Simd, const NV: usize> WithSimd for Ragged<'_, '_, S, NV> {
                 if let Some(add) = store.add {
                     value = simd.add_f32s(value, vector.read(simd, add, (store.first + row) * store.channels));
                 }
-                if store.measure {
-                    if row == 0 {
-                        *pivot = value;
-                    }
-                    let d = simd.sub_f32s(value, *pivot);
-                    *s = simd.add_f32s(*s, d);
-                    *q = simd.mul_add_f32s(d, d, *q);
-                }
+                tile[v] = value;
                 vector.write(simd, store.out, row * store.channels, value);
+            }
+            if store.measure {
+                *sums = measure(simd, *sums, &tile, v, count, first == 0);
             }
         }
     }
