@@ -91,7 +91,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
 
     // Chunks of whole tasks, each with partial sums of its own.
     let images = match &tiles {
-        Some(tiles) => tiles.images_per_task(),
+        Some(tiles) => tiles.images_per_backward_task(size.c_in, size.c_out),
         None => {
             let forward = images_per_task(&x_plan, size.h_out * size.w_out);
             forward.min(images_per_task(&dy_plan, size.h * size.w))

@@ -12,8 +12,8 @@
 //! 1. Transforms run over channels, eight at a time, straight from the padded scratch ([`transform`]).
 //! 2. Tiles are transformed in blocks of about `BLOCK_TILES`; the products use
 //!    the 6 x 16 tile of the direct kernels ([`multiply`]).
-//! 3. A transformed tile's 36 positions lie together, so that its transform writes one stretch of memory; tiles lie `SKEW` floats
-//!    further apart than they need, for at power-of-two distances the rows of a product would all fall into the same few cache sets.
+//! 3. Rows of six positions lie apart, and the tiles of a row together ([`Place`]); tiles lie `SKEW` floats further apart than they
+//!    need, for at power-of-two distances the rows of a product would all fall into the same few cache sets.
 //! 4. The usual numbers of channels are compiled with their loops unrolled and unchecked.
 //!
 //! Errors against `f64` stay below 2e-5 of the largest output (direct: 2e-6): the transforms' constants add a few bits of rounding.
@@ -39,8 +39,14 @@ pub const POSITIONS: usize = 36;
 const TILE: usize = 4;
 /// Pixels that a tile reads, each way.
 const WINDOW: usize = 6;
-/// Tiles of a block, at most. (12 to 48 are equally fast for forward and grad_input; grad_weight gains up to 48.)
+/// Tiles of a block, at most, for forward and grad_input. (12 to 48 are equally fast.)
 const BLOCK_TILES: usize = 48;
+/// Tiles of a block, at most, for grad_weight. The more tiles, the less often are its sums read and written; but transformed tiles of 256 and
+/// more channels in all then leave the second level of the cache before they are used.
+fn grad_weight_tiles(c_in: usize, c_out: usize) -> usize {
+    if c_in + c_out < 192 { 64 } else { 32 }
+}
+
 /// Extra floats between two tiles.
 const SKEW: usize = 16;
 
@@ -55,6 +61,45 @@ pub fn wins(size: &ConvSize) -> bool {
     let tiles = Tiles::new(size.h, size.w);
     let filled = size.h * size.w * 10 >= tiles.per_image() * TILE * TILE * 6;
     possible(size) && (wide::applies(size) || filled && size.c_in >= 8 && size.c_out >= 8)
+}
+
+/// Where transformed tiles lie: rows of six positions apart, the tiles of a row together.
+///
+/// A product reads one position of many tiles. If all 36 positions of a tile lay together, each would be on a page of its own, and the pages of a
+/// block more than the processor keeps the addresses of.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Channels of a position.
+    channels: usize,
+    /// Floats between tiles.
+    tile: usize,
+    /// Floats between rows of positions.
+    row: usize,
+}
+
+impl Place {
+    /// For `tiles` tiles.
+    fn new(channels: usize, tiles: usize) -> Place {
+        let tile = WINDOW * channels + SKEW;
+        Place { channels, tile, row: tiles * tile }
+    }
+
+    /// Floats of all tiles, and of one more: from any position of any tile on, there is as much as lies between two tiles.
+    fn len(&self) -> usize {
+        WINDOW * self.row + self.tile
+    }
+
+    /// Where position `(r, s)` of a tile begins.
+    #[inline(always)]
+    fn of(&self, tile: usize, r: usize, s: usize) -> usize {
+        r * self.row + tile * self.tile + s * self.channels
+    }
+
+    /// Where a position of a tile begins.
+    #[inline(always)]
+    fn at(&self, tile: usize, position: usize) -> usize {
+        self.of(tile, position / WINDOW, position % WINDOW)
+    }
 }
 
 /// How a map is cut into tiles.
@@ -82,6 +127,11 @@ impl Tiles {
         (BLOCK_TILES / self.per_image().max(1)).max(1)
     }
 
+    /// The same in the backward pass.
+    pub fn images_per_backward_task(&self, c_in: usize, c_out: usize) -> usize {
+        (grad_weight_tiles(c_in, c_out) / self.per_image().max(1)).max(1)
+    }
+
     /// The padded image that the tiles read.
     pub fn plan(&self, channels: usize) -> Plan {
         Plan {
@@ -103,17 +153,17 @@ impl Tiles {
         (image, t / self.columns, t % self.columns)
     }
 
-    /// The tiles of `images` images in blocks of nearly equal size.
-    fn blocks(&self, images: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    /// The tiles of `images` images in blocks of nearly equal size, at most `most`.
+    fn blocks(&self, images: usize, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let total = images * self.per_image();
-        let blocks = total.div_ceil(BLOCK_TILES).max(1);
+        let blocks = total.div_ceil(most).max(1);
         let size = total.div_ceil(blocks).max(1);
         (0..blocks).map(move |b| b * size..((b + 1) * size).min(total))
     }
 
     /// Tiles of the largest block, in whole register tiles.
-    fn block_rows(&self, images: usize) -> usize {
-        let largest = self.blocks(images).map(|b| b.len()).max().unwrap_or(0);
+    fn block_rows(&self, images: usize, most: usize) -> usize {
+        let largest = self.blocks(images, most).map(|b| b.len()).max().unwrap_or(0);
         largest.div_ceil(super::tile::MR) * super::tile::MR
     }
 }
@@ -131,16 +181,16 @@ pub fn convolve<S: Simd>(
 ) {
     let width = 2 * S::F32_LANES;
     let columns = store.channels.div_ceil(width) * width;
-    let rows = tiles.block_rows(images);
-    let (x_stride, y_stride) = (POSITIONS * channels + SKEW, POSITIONS * columns + SKEW);
-    let lengths = [rows * x_stride, rows * y_stride];
+    let rows = tiles.block_rows(images, BLOCK_TILES);
+    let places @ [in_x, in_y] = [Place::new(channels, rows), Place::new(columns, rows)];
+    let lengths = [in_x.len(), in_y.len()];
     let mut memory = Scratch::new(lengths);
     let [x, y] = memory.split(lengths);
-    for block in tiles.blocks(images) {
+    for block in tiles.blocks(images, BLOCK_TILES) {
         let rows = block.len().div_ceil(super::tile::MR) * super::tile::MR;
-        apart(simd, transform::Input { tiles, padded, channels, block: block.clone(), out: &mut *x, stride: x_stride });
-        apart(simd, multiply::Multiply { x, weights, y: &mut *y, rows, channels, columns, x_stride, y_stride });
-        apart(simd, transform::Output { tiles, block, y, columns, stride: y_stride, store: store.reborrow() });
+        apart(simd, transform::Input { tiles, padded, channels, block: block.clone(), out: &mut *x, place: in_x });
+        apart(simd, multiply::Multiply { x, weights, y: &mut *y, rows, channels, places });
+        apart(simd, transform::Output { tiles, block, y, place: in_y, store: store.reborrow() });
     }
 }
 
@@ -154,13 +204,14 @@ pub fn grad_weight<S: Simd>(
     [c_in, c_out]: [usize; 2],
     sums: &mut [f32],
 ) {
-    let rows = tiles.block_rows(images);
+    let most = grad_weight_tiles(c_in, c_out);
+    let rows = tiles.block_rows(images, most);
     let columns = c_out.div_ceil(2 * S::F32_LANES) * 2 * S::F32_LANES;
-    let (x_stride, y_stride) = (POSITIONS * c_in + SKEW, POSITIONS * columns + SKEW);
-    let lengths = [rows * x_stride, rows * y_stride];
+    let places @ [of_x, of_dy] = [Place::new(c_in, rows), Place::new(columns, rows)];
+    let lengths = [of_x.len(), of_dy.len()];
     let mut memory = Scratch::new(lengths);
     let [x_tiles, dy_tiles] = memory.split(lengths);
-    for block in tiles.blocks(images) {
+    for block in tiles.blocks(images, most) {
         let count = block.len();
         apart(
             simd,
@@ -170,34 +221,13 @@ pub fn grad_weight<S: Simd>(
                 channels: c_in,
                 block: block.clone(),
                 out: &mut *x_tiles,
-                stride: x_stride,
+                place: of_x,
             },
         );
         apart(
             simd,
-            transform::GradOutput {
-                tiles,
-                padded: dy,
-                channels: c_out,
-                block,
-                out: &mut *dy_tiles,
-                columns,
-                stride: y_stride,
-            },
+            transform::GradOutput { tiles, padded: dy, channels: c_out, block, out: &mut *dy_tiles, place: of_dy },
         );
-        apart(
-            simd,
-            multiply::Outer {
-                x: x_tiles,
-                dy: dy_tiles,
-                sums: &mut *sums,
-                count,
-                c_in,
-                c_out,
-                columns,
-                x_stride,
-                y_stride,
-            },
-        );
+        apart(simd, multiply::Outer { x: x_tiles, dy: dy_tiles, sums: &mut *sums, count, c_in, c_out, places });
     }
 }

@@ -1,7 +1,7 @@
 //! The 36 matrix products.
 
 use super::super::tile::{MR, load, outer};
-use super::POSITIONS;
+use super::{POSITIONS, Place};
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 
@@ -17,12 +17,8 @@ pub struct Multiply<'a> {
     pub rows: usize,
     /// Channels read.
     pub channels: usize,
-    /// Channels computed, in whole panels.
-    pub columns: usize,
-    /// Floats between tiles of `x`.
-    pub x_stride: usize,
-    /// Floats between tiles of `y`.
-    pub y_stride: usize,
+    /// Where they lie.
+    pub places: [Place; 2],
 }
 
 impl WithSimd for Multiply<'_> {
@@ -44,18 +40,18 @@ impl Multiply<'_> {
     /// For `K` channels; 0 means any number.
     #[inline(always)]
     fn of<S: Simd, const K: usize>(self, simd: S) {
-        let Multiply { x, weights, y, rows, columns, x_stride, y_stride, .. } = self;
+        let Multiply { x, weights, y, rows, places: [in_x, in_y], .. } = self;
         let channels = if K == 0 { self.channels } else { K };
         let width = 2 * S::F32_LANES;
         let panel_len = channels * width;
         for position in 0..POSITIONS {
-            for panel in 0..columns / width {
+            for panel in 0..in_y.channels / width {
                 let (w, _) = S::as_simd_f32s(&weights[(panel * POSITIONS + position) * panel_len..][..panel_len]);
                 let w = &w.as_chunks::<2>().0[..channels];
                 for tile in (0..rows).step_by(MR) {
-                    let x = &x[tile * x_stride + position * channels..];
-                    let y = &mut y[tile * y_stride + position * columns + panel * width..];
-                    six_rows(simd, x, x_stride, w, y, y_stride);
+                    let x = &x[in_x.at(tile, position)..];
+                    let y = &mut y[in_y.at(tile, position) + panel * width..];
+                    six_rows(simd, x, in_x.tile, w, y, in_y.tile);
                 }
             }
         }
@@ -106,12 +102,8 @@ pub struct Outer<'a> {
     pub c_in: usize,
     /// Channels of dy that exist.
     pub c_out: usize,
-    /// Channels of a row of `dy`, in whole panels.
-    pub columns: usize,
-    /// Floats between tiles of `x`.
-    pub x_stride: usize,
-    /// Floats between tiles of `dy`.
-    pub y_stride: usize,
+    /// Where tiles of `x` and of `dy` lie.
+    pub places: [Place; 2],
 }
 
 impl WithSimd for Outer<'_> {
@@ -119,26 +111,28 @@ impl WithSimd for Outer<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let width = 2 * S::F32_LANES;
         for position in 0..POSITIONS {
-            let x = &self.x[position * self.c_in..self.count * self.x_stride];
-            let dy = &self.dy[position * self.columns..self.count * self.y_stride];
+            let [x, dy] = self.places.map(|place| place.at(0, position));
+            let (x, dy) = (&self.x[x..], &self.dy[dy..]);
             let sums = &mut self.sums[position * self.c_in * self.c_out..][..self.c_in * self.c_out];
             let mut c = 0;
             while c < self.c_in {
                 let mr = MR.min(self.c_in - c);
-                for start in (0..self.c_out).step_by(width) {
-                    let (x, dy) = (&x[c..], &dy[start..]);
-                    let sums = &mut sums[c * self.c_out + start..];
-                    let sizes = (self.x_stride, self.y_stride, self.c_out, (self.c_out - start).min(width));
-                    match mr {
-                        6 => rows::<S, 6>(simd, x, dy, sums, sizes),
-                        5 => rows::<S, 5>(simd, x, dy, sums, sizes),
-                        4 => rows::<S, 4>(simd, x, dy, sums, sizes),
-                        3 => rows::<S, 3>(simd, x, dy, sums, sizes),
-                        2 => rows::<S, 2>(simd, x, dy, sums, sizes),
-                        _ => rows::<S, 1>(simd, x, dy, sums, sizes),
-                    }
+                let rows = Rows {
+                    x: &x[c..],
+                    dy,
+                    sums: &mut sums[c * self.c_out..],
+                    strides: self.places.map(|place| place.tile),
+                    count: self.count,
+                    c_out: self.c_out,
+                };
+                match mr {
+                    6 => apart(simd, RowsOf::<6>(rows)),
+                    5 => apart(simd, RowsOf::<5>(rows)),
+                    4 => apart(simd, RowsOf::<4>(rows)),
+                    3 => apart(simd, RowsOf::<3>(rows)),
+                    2 => apart(simd, RowsOf::<2>(rows)),
+                    _ => apart(simd, RowsOf::<1>(rows)),
                 }
                 c += mr;
             }
@@ -146,54 +140,51 @@ impl WithSimd for Outer<'_> {
     }
 }
 
-#[inline(always)]
-fn rows<S: Simd, const M: usize>(
-    simd: S,
-    x: &[f32],
-    dy: &[f32],
-    sums: &mut [f32],
-    (x_stride, y_stride, c_out, len): (usize, usize, usize, usize),
-) {
-    apart(simd, Rows::<M> { x, dy, sums, x_stride, y_stride, c_out, len });
-}
-
-/// `M` input channels against two vectors of output channels; a function of its own to keep its sums in registers.
-struct Rows<'a, const M: usize> {
+/// A few input channels against all output channels, over `count` tiles.
+struct Rows<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     sums: &'a mut [f32],
-    x_stride: usize,
-    y_stride: usize,
+    /// Floats between tiles of x and of dy.
+    strides: [usize; 2],
+    count: usize,
     c_out: usize,
-    len: usize,
 }
 
-impl<const M: usize> WithSimd for Rows<'_, M> {
+/// [`Rows`] of `M` input channels; a function of its own to keep its sums in registers.
+struct RowsOf<'a, const M: usize>(Rows<'a>);
+
+impl<const M: usize> WithSimd for RowsOf<'_, M> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Rows { x, dy, sums, x_stride, y_stride, c_out, len } = self;
+        let Rows { x, dy, sums, strides: [x_stride, dy_stride], count, c_out } = self.0;
         let lanes = S::F32_LANES;
-        let mut acc = [[simd.splat_f32s(0.0); 2]; M];
-        for (x, dy) in x.chunks(x_stride).zip(dy.chunks(y_stride)) {
-            let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..2 * lanes)) else { break };
-            let (w0, w1) = (load(simd, &dy[..lanes]), load(simd, &dy[lanes..]));
-            for i in 0..M {
-                acc[i] = outer(simd, acc[i], x[i], w0, w1);
+        let x = &x[..count * x_stride];
+        for start in (0..c_out).step_by(2 * lanes) {
+            let dy = &dy[start..][..count * dy_stride];
+            let mut acc = [[simd.splat_f32s(0.0); 2]; M];
+            for (x, dy) in x.chunks_exact(x_stride).zip(dy.chunks_exact(dy_stride)) {
+                let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..2 * lanes)) else { break };
+                let (w0, w1) = (load(simd, &dy[..lanes]), load(simd, &dy[lanes..]));
+                for i in 0..M {
+                    acc[i] = outer(simd, acc[i], x[i], w0, w1);
+                }
             }
-        }
-        for (i, [a, b]) in acc.into_iter().enumerate() {
-            let row = &mut sums[i * c_out..][..len];
-            if len == 2 * lanes {
-                let (row, _) = S::as_mut_simd_f32s(row);
-                row[0] = simd.add_f32s(row[0], a);
-                row[1] = simd.add_f32s(row[1], b);
-            } else {
-                let (first, second) = row.split_at_mut(len.min(lanes));
-                for (part, v) in [(first, a), (second, b)] {
-                    let sum = simd.add_f32s(simd.partial_load_f32s(part), v);
-                    simd.partial_store_f32s(part, sum);
+            let len = (c_out - start).min(2 * lanes);
+            for (i, [a, b]) in acc.into_iter().enumerate() {
+                let row = &mut sums[i * c_out + start..][..len];
+                if len == 2 * lanes {
+                    let (row, _) = S::as_mut_simd_f32s(row);
+                    row[0] = simd.add_f32s(row[0], a);
+                    row[1] = simd.add_f32s(row[1], b);
+                } else {
+                    let (first, second) = row.split_at_mut(len.min(lanes));
+                    for (part, v) in [(first, a), (second, b)] {
+                        let sum = simd.add_f32s(simd.partial_load_f32s(part), v);
+                        simd.partial_store_f32s(part, sum);
+                    }
                 }
             }
         }

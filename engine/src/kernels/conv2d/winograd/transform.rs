@@ -1,7 +1,7 @@
 //! The transforms, eight channels at a time.
 
 use super::super::tile::{Store, load};
-use super::{POSITIONS, TILE, Tiles, WINDOW};
+use super::{POSITIONS, Place, TILE, Tiles, WINDOW};
 use crate::kernels::elementwise::dispatch;
 use crate::parallel;
 use pulp::{Simd, WithSimd};
@@ -55,7 +55,7 @@ pub(super) fn grad_output_1d<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 6] 
     ]
 }
 
-/// `Bt x B` of a block of tiles: `out[tile * stride + position * channels + c]`.
+/// `Bt x B` of a block of tiles, where `place` says.
 pub struct Input<'a> {
     /// The cut of the images.
     pub tiles: &'a Tiles,
@@ -67,8 +67,8 @@ pub struct Input<'a> {
     pub block: Range<usize>,
     /// Where to.
     pub out: &'a mut [f32],
-    /// Floats between tiles.
-    pub stride: usize,
+    /// Where transformed tiles lie.
+    pub place: Place,
 }
 
 impl WithSimd for Input<'_> {
@@ -94,19 +94,14 @@ impl Input<'_> {
     /// For channels of `V` vectors: with the sizes known, no index is checked in the loop.
     #[inline(always)]
     fn whole<S: Simd, const V: usize>(self, simd: S) {
-        let Input { tiles, padded, channels, block, out, stride } = self;
+        let Input { tiles, padded, channels, block, out, place } = self;
         for (i, t) in block.enumerate() {
             let rows = six(
                 #[inline(always)]
                 |r| pixels::<S, V, WINDOW>(row(tiles, padded, channels, t, (r, 0, WINDOW))),
             );
-            let out = &mut out[i * stride..][..POSITIONS * channels];
-            let out = S::as_mut_simd_f32s(out).0.as_chunks_mut::<V>().0;
-            let (Some(out), [Some(r0), Some(r1), Some(r2), Some(r3), Some(r4), Some(r5)]) =
-                (out.first_chunk_mut::<POSITIONS>(), rows)
-            else {
-                continue;
-            };
+            let [Some(r0), Some(r1), Some(r2), Some(r3), Some(r4), Some(r5)] = rows else { continue };
+            let Some(out) = rows_of::<S, V>(out, place, i) else { continue };
             for v in 0..V {
                 let columns = six(
                     #[inline(always)]
@@ -116,7 +111,7 @@ impl Input<'_> {
                     let [c0, c1, c2, c3, c4, c5] = &columns;
                     let row = input_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r], c5[r]]);
                     for s in 0..WINDOW {
-                        out[r * WINDOW + s][v] = row[s];
+                        out[r][s][v] = row[s];
                     }
                 }
             }
@@ -125,13 +120,12 @@ impl Input<'_> {
 
     #[inline(always)]
     fn any<S: Simd>(self, simd: S) {
-        let Input { tiles, padded, channels, block, out, stride } = self;
+        let Input { tiles, padded, channels, block, out, place } = self;
         for (i, t) in block.enumerate() {
             let rows = six(
                 #[inline(always)]
                 |r| row(tiles, padded, channels, t, (r, 0, WINDOW)),
             );
-            let out = &mut out[i * stride..][..POSITIONS * channels];
             let mut c = 0;
             while c < channels {
                 let len = (channels - c).min(S::F32_LANES);
@@ -148,7 +142,7 @@ impl Input<'_> {
                 for r in 0..WINDOW {
                     let row = input_1d(simd, columns.each_ref().map(|column| column[r]));
                     for (s, v) in row.into_iter().enumerate() {
-                        put(simd, &mut out[(r * WINDOW + s) * channels + c..], len, v);
+                        put(simd, &mut out[place.of(i, r, s) + c..], len, v);
                     }
                 }
                 c += len;
@@ -173,13 +167,38 @@ fn row<'a>(
     &padded[image * image_len + y * row_len + x * channels..][..size * channels]
 }
 
+/// The six rows of six positions of transformed tile `i`, `V` vectors each.
+#[inline(always)]
+fn rows_of<S: Simd, const V: usize>(
+    out: &mut [f32],
+    place: Place,
+    i: usize,
+) -> Option<[&mut [[S::f32s; V]; WINDOW]; WINDOW]> {
+    let mut rows = out.chunks_mut(place.row);
+    Some([
+        row_of::<S, V>(rows.next()?, place, i)?,
+        row_of::<S, V>(rows.next()?, place, i)?,
+        row_of::<S, V>(rows.next()?, place, i)?,
+        row_of::<S, V>(rows.next()?, place, i)?,
+        row_of::<S, V>(rows.next()?, place, i)?,
+        row_of::<S, V>(rows.next()?, place, i)?,
+    ])
+}
+
+/// One row of them.
+#[inline(always)]
+fn row_of<S: Simd, const V: usize>(row: &mut [f32], place: Place, i: usize) -> Option<&mut [[S::f32s; V]; WINDOW]> {
+    let row = row.get_mut(i * place.tile..)?.get_mut(..WINDOW * place.channels)?;
+    S::as_mut_simd_f32s(row).0.as_chunks_mut::<V>().0.first_chunk_mut::<WINDOW>()
+}
+
 /// `N` pixels of `V` vectors each.
 #[inline(always)]
 fn pixels<S: Simd, const V: usize, const N: usize>(values: &[f32]) -> Option<&[[S::f32s; V]; N]> {
     S::as_simd_f32s(values).0.as_chunks::<V>().0.first_chunk::<N>()
 }
 
-/// `A dy At` of a block of tiles: `out[tile * stride + position * columns + c]`, zeros beyond `channels`.
+/// `A dy At` of a block of tiles, where `place` says; zeros beyond `channels`.
 pub struct GradOutput<'a> {
     /// The cut of the images.
     pub tiles: &'a Tiles,
@@ -191,10 +210,8 @@ pub struct GradOutput<'a> {
     pub block: Range<usize>,
     /// Where to.
     pub out: &'a mut [f32],
-    /// Channels of a row of `out`.
-    pub columns: usize,
-    /// Floats between tiles.
-    pub stride: usize,
+    /// Where transformed tiles lie.
+    pub place: Place,
 }
 
 impl WithSimd for GradOutput<'_> {
@@ -203,7 +220,7 @@ impl WithSimd for GradOutput<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match self.channels / S::F32_LANES {
-            _ if self.channels != self.columns => self.any(simd),
+            _ if self.channels != self.place.channels => self.any(simd),
             2 => self.whole::<S, 2>(simd),
             4 => self.whole::<S, 4>(simd),
             8 => self.whole::<S, 8>(simd),
@@ -218,18 +235,14 @@ impl GradOutput<'_> {
     /// For channels of `V` vectors: with the sizes known, no index is checked in the loop.
     #[inline(always)]
     fn whole<S: Simd, const V: usize>(self, simd: S) {
-        let GradOutput { tiles, padded, channels, block, out, stride, .. } = self;
+        let GradOutput { tiles, padded, channels, block, out, place } = self;
         for (i, t) in block.enumerate() {
             let rows = four(
                 #[inline(always)]
                 |r| pixels::<S, V, TILE>(row(tiles, padded, channels, t, (r, 1, TILE))),
             );
-            let out = &mut out[i * stride..][..POSITIONS * channels];
-            let out = S::as_mut_simd_f32s(out).0.as_chunks_mut::<V>().0;
-            let (Some(out), [Some(r0), Some(r1), Some(r2), Some(r3)]) = (out.first_chunk_mut::<POSITIONS>(), rows)
-            else {
-                continue;
-            };
+            let [Some(r0), Some(r1), Some(r2), Some(r3)] = rows else { continue };
+            let Some(out) = rows_of::<S, V>(out, place, i) else { continue };
             for v in 0..V {
                 let columns = four(
                     #[inline(always)]
@@ -239,7 +252,7 @@ impl GradOutput<'_> {
                     let [c0, c1, c2, c3] = &columns;
                     let row = grad_output_1d(simd, [c0[r], c1[r], c2[r], c3[r]]);
                     for s in 0..WINDOW {
-                        out[r * WINDOW + s][v] = row[s];
+                        out[r][s][v] = row[s];
                     }
                 }
             }
@@ -248,14 +261,14 @@ impl GradOutput<'_> {
 
     #[inline(always)]
     fn any<S: Simd>(self, simd: S) {
-        let GradOutput { tiles, padded, channels, block, out, columns: columns_len, stride } = self;
+        let GradOutput { tiles, padded, channels, block, out, place } = self;
         let lanes = S::F32_LANES;
         for (i, t) in block.enumerate() {
             let rows = four(
                 #[inline(always)]
                 |r| row(tiles, padded, channels, t, (r, 1, TILE)),
             );
-            for c in (0..columns_len).step_by(lanes) {
+            for c in (0..place.channels).step_by(lanes) {
                 let len = channels.saturating_sub(c).min(lanes);
                 let columns = four(
                     #[inline(always)]
@@ -270,7 +283,7 @@ impl GradOutput<'_> {
                 for r in 0..WINDOW {
                     let row = grad_output_1d(simd, columns.each_ref().map(|column| column[r]));
                     for (s, v) in row.into_iter().enumerate() {
-                        put(simd, &mut out[i * stride + (r * WINDOW + s) * columns_len + c..], lanes, v);
+                        put(simd, &mut out[place.of(i, r, s) + c..], lanes, v);
                     }
                 }
             }
@@ -284,12 +297,10 @@ pub struct Output<'a> {
     pub tiles: &'a Tiles,
     /// Which tiles.
     pub block: Range<usize>,
-    /// `y[tile * stride + position * columns + c]`
+    /// Transformed outputs.
     pub y: &'a [f32],
-    /// Channels of a row of `y`.
-    pub columns: usize,
-    /// Floats between tiles.
-    pub stride: usize,
+    /// Where they lie.
+    pub place: Place,
     /// The output.
     pub store: Store<'a>,
 }
@@ -301,7 +312,7 @@ impl WithSimd for Output<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let channels = self.store.channels;
         match channels / S::F32_LANES {
-            _ if channels != self.columns || self.store.bias.is_some() => self.any(simd),
+            _ if channels != self.place.channels || self.store.bias.is_some() => self.any(simd),
             2 => self.whole::<S, 2>(simd),
             4 => self.whole::<S, 4>(simd),
             8 => self.whole::<S, 8>(simd),
@@ -319,8 +330,12 @@ impl Output<'_> {
         let channels = self.store.channels;
         for (i, t) in self.block.clone().enumerate() {
             let (corner, [height, width]) = self.place(t);
-            let y = pixels::<S, V, POSITIONS>(&self.y[i * self.stride..][..POSITIONS * channels]);
-            let Some(y) = y.filter(|_| height == TILE && width == TILE) else {
+            let y = six(
+                #[inline(always)]
+                |r| pixels::<S, V, WINDOW>(&self.y[self.place.of(i, r, 0)..][..WINDOW * channels]),
+            );
+            let whole = height == TILE && width == TILE;
+            let ([Some(y0), Some(y1), Some(y2), Some(y3), Some(y4), Some(y5)], true) = (y, whole) else {
                 self.tile(simd, i, t);
                 continue;
             };
@@ -328,7 +343,7 @@ impl Output<'_> {
             for v in 0..V {
                 let columns = six(
                     #[inline(always)]
-                    |x| output_1d(simd, [y[x][v], y[6 + x][v], y[12 + x][v], y[18 + x][v], y[24 + x][v], y[30 + x][v]]),
+                    |x| output_1d(simd, [y0[x][v], y1[x][v], y2[x][v], y3[x][v], y4[x][v], y5[x][v]]),
                 );
                 for r in 0..TILE {
                     let [c0, c1, c2, c3, c4, c5] = &columns;
@@ -370,8 +385,7 @@ impl Output<'_> {
     #[inline(always)]
     fn tile<S: Simd>(&mut self, simd: S, i: usize, t: usize) {
         let (corner, [height, width]) = self.place(t);
-        let columns_len = self.columns;
-        let y = &self.y[i * self.stride..][..POSITIONS * columns_len];
+        let (y, place) = (self.y, self.place);
         let Store { out, channels, bias, add, accumulate, .. } = &mut self.store;
         let channels = *channels;
         let mut c = 0;
@@ -382,7 +396,7 @@ impl Output<'_> {
                 |x| {
                     let column = six(
                         #[inline(always)]
-                        |r| load(simd, &y[(r * WINDOW + x) * columns_len + c..][..S::F32_LANES]),
+                        |r| load(simd, &y[place.of(i, r, x) + c..][..S::F32_LANES]),
                     );
                     output_1d(simd, column)
                 },
