@@ -111,6 +111,11 @@ impl Context {
         self.counted(|counted| counted.convolutions.clone()).unwrap_or_default()
     }
 
+    /// Whether layers only note what they would cost.
+    pub fn is_counting(&self) -> bool {
+        self.costs.is_some()
+    }
+
     /// Notes a layer of `macs` multiply-accumulates an image. True if that is all this pass wants from it.
     pub fn count(&self, macs: u64) -> bool {
         self.counted(|counted| {

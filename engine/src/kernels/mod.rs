@@ -8,6 +8,7 @@ pub mod channel_sums;
 pub mod conv2d;
 pub mod elementwise;
 pub mod gemm;
+pub mod lazy_pool;
 pub mod lazy_sum;
 pub mod moments;
 pub mod reduce;

@@ -13,6 +13,7 @@ mod dropout;
 mod gate;
 mod global_avg_pool;
 mod lazy;
+mod lazy_pool;
 mod log_softmax;
 mod matmul;
 mod max_pool2d;

@@ -224,7 +224,7 @@ impl Network for Aggregated {
         let x = vec![trans1.forward(&first.forward(x, ctx), ctx)];
         let x = vec![trans2.forward(&second.forward(x, ctx), ctx)];
         let x = relu(self.bn1.forward_maps(&third.forward(x, ctx), ctx));
-        self.fc.forward(&x.materialise().global_avg_pool(), ctx)
+        self.fc.forward(&x.global_avg_pool(), ctx)
     }
 }
 

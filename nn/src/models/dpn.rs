@@ -90,7 +90,7 @@ impl Network for Dpn {
         for unit in self.stages.iter().flatten() {
             x = unit.forward(&x, ctx);
         }
-        self.linear.forward(&list(&x).materialise().global_avg_pool(), ctx)
+        self.linear.forward(&list(&x).global_avg_pool(), ctx)
     }
 }
 
@@ -223,7 +223,7 @@ impl Network for SmallDpn {
             x = stage.forward_from(&x, vec![projected.into()], ctx);
         }
         let x = relu(self.bn.forward_maps(&x, ctx));
-        self.linear.forward(&x.materialise().global_avg_pool(), ctx)
+        self.linear.forward(&x.global_avg_pool(), ctx)
     }
 }
 

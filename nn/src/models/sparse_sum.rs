@@ -65,7 +65,7 @@ impl Network for SparseSum {
             x = stage.forward_from(&x, vec![thinned], ctx);
         }
         let x = relu(self.bn.forward_maps(&x, ctx));
-        self.linear.forward(&x.materialise().global_avg_pool(), ctx)
+        self.linear.forward(&x.global_avg_pool(), ctx)
     }
 }
 

@@ -1,0 +1,221 @@
+//! Means over blocks of a list of maps that is read through its affine and activation.
+
+use super::conv2d::backward::{MapGrad, Write};
+use super::conv2d::columns::{Columns, Vector};
+use super::conv2d::load::{Activation, Maps};
+use super::conv2d::mask;
+use super::simd::{Level, run};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+/// The blocks: whole ones only; rows and columns left over at the end belong to none.
+#[derive(Clone, Copy)]
+pub struct Blocks {
+    /// Height and width of a block.
+    pub size: [usize; 2],
+    /// Of the input.
+    pub h: usize,
+    /// Of the input.
+    pub w: usize,
+}
+
+impl Blocks {
+    /// Height and width of the output.
+    pub fn output(self) -> [usize; 2] {
+        [self.h / self.size[0], self.w / self.size[1]]
+    }
+
+    fn factor(self) -> f32 {
+        1.0 / (self.size[0] * self.size[1]) as f32
+    }
+}
+
+/// Writes the means to `out (n, h_out, w_out, C)`.
+pub fn forward(level: Level, input: &Maps, blocks: Blocks, channels: usize, out: &mut [f32]) {
+    let [h_out, w_out] = blocks.output();
+    let len = h_out * w_out * channels;
+    if len > 0 {
+        let images = out.par_chunks_mut(len).enumerate();
+        images.for_each(|(image, out)| run(level, Forward { input, blocks, channels, image, out }));
+    }
+}
+
+struct Forward<'a> {
+    input: &'a Maps<'a>,
+    blocks: Blocks,
+    channels: usize,
+    image: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.input.activation {
+            Activation::Identity => self.with(
+                simd,
+                #[inline(always)]
+                |_, v| v,
+            ),
+            Activation::Relu => self.with(simd, relu),
+            Activation::Relu6 => self.with(simd, relu6),
+        }
+    }
+}
+
+#[inline(always)]
+fn relu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    simd.max_f32s(v, simd.splat_f32s(0.0))
+}
+
+#[inline(always)]
+fn relu6<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    simd.min_f32s(relu(simd, v), simd.splat_f32s(6.0))
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    fn with<S: Simd>(self, simd: S, activate: impl Fn(S, S::f32s) -> S::f32s) {
+        let Forward { input, blocks, channels, image, out } = self;
+        let (Blocks { size: [height, width], h, w }, [h_out, w_out]) = (blocks, blocks.output());
+        let factor = simd.splat_f32s(blocks.factor());
+        let mut first = 0;
+        for &(map, c) in input.maps {
+            let map = &map[image * h * w * c..][..h * w * c];
+            let columns = Columns::new(c, S::F32_LANES);
+            for y in 0..h_out {
+                for index in 0..columns.vectors() {
+                    let vector = Vector::new(simd, columns, index);
+                    let affine = input.affine.map(
+                        #[inline(always)]
+                        |(scale, shift)| (vector.read(simd, scale, first), vector.read(simd, shift, first)),
+                    );
+                    for x in 0..w_out {
+                        let mut sum = simd.splat_f32s(0.0);
+                        for row in y * height..(y + 1) * height {
+                            for column in x * width..(x + 1) * width {
+                                let v = vector.read(simd, map, (row * w + column) * c);
+                                let v = match affine {
+                                    Some((scale, shift)) => simd.mul_add_f32s(scale, v, shift),
+                                    None => v,
+                                };
+                                sum = simd.add_f32s(sum, activate(simd, v));
+                            }
+                        }
+                        vector.write(simd, out, (y * w_out + x) * channels + first, simd.mul_f32s(sum, factor));
+                    }
+                }
+            }
+            first += c;
+        }
+    }
+}
+
+/// Writes the maps' gradients, given that of the means; returns the gradients of the affine's scales and shifts, zeros if there is none.
+pub fn backward(
+    level: Level,
+    input: &Maps,
+    blocks: Blocks,
+    grad_output: &[f32],
+    mut grad_maps: Vec<MapGrad>,
+) -> [Vec<f32>; 2] {
+    let channels: usize = input.maps.iter().map(|map| map.1).sum();
+    let images = input.maps.first().map_or(0, |(map, c)| map.len() / (blocks.h * blocks.w * c).max(1));
+    let mut of_images: Vec<Vec<MapGrad>> = (0..images).map(|_| vec![]).collect();
+    for (grad, &(_, c)) in grad_maps.iter_mut().zip(input.maps) {
+        let len = (blocks.h * blocks.w * c).max(1);
+        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(len), *write));
+        for image in &mut of_images {
+            image.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
+        }
+    }
+    let len = grad_output.len() / images.max(1);
+    let tasks = of_images.par_iter_mut().enumerate();
+    let sums: Vec<[Vec<f64>; 2]> = tasks
+        .map(|(image, grads)| {
+            let grad_output = &grad_output[image * len..][..len];
+            run(level, Backward { input, blocks, channels, image, grad_output, grads })
+        })
+        .collect();
+    [0, 1].map(|which| (0..channels).map(|c| sums.iter().map(|sums| sums[which][c]).sum::<f64>() as f32).collect())
+}
+
+struct Backward<'a, 'b> {
+    input: &'a Maps<'a>,
+    blocks: Blocks,
+    channels: usize,
+    image: usize,
+    grad_output: &'a [f32],
+    grads: &'a mut [MapGrad<'b>],
+}
+
+impl WithSimd for Backward<'_, '_> {
+    type Output = [Vec<f64>; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [Vec<f64>; 2] {
+        match self.input.activation {
+            Activation::Identity => self.with(
+                simd,
+                #[inline(always)]
+                |_, _, g| g,
+            ),
+            Activation::Relu => self.with(simd, mask::relu),
+            Activation::Relu6 => self.with(simd, mask::relu6),
+        }
+    }
+}
+
+impl Backward<'_, '_> {
+    #[inline(always)]
+    fn with<S: Simd>(self, simd: S, mask: impl Fn(S, S::f32s, S::f32s) -> S::f32s) -> [Vec<f64>; 2] {
+        let Backward { input, blocks, channels, image, grad_output, grads } = self;
+        let (Blocks { size: [height, width], h, w }, [h_out, w_out]) = (blocks, blocks.output());
+        let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
+        let factor = simd.splat_f32s(blocks.factor());
+        let [mut of_scale, mut of_shift] = [vec![0.0; channels], vec![0.0; channels]];
+        let mut first = 0;
+        for (&(map, c), grad) in input.maps.iter().zip(grads) {
+            let (start, map) = (first, &map[image * h * w * c..][..h * w * c]);
+            first += c;
+            let Some((out, write)) = grad else { continue };
+            if *write == Write::Store && (h_out * height, w_out * width) != (h, w) {
+                out.fill(0.0);
+            }
+            let columns = Columns::new(c, S::F32_LANES);
+            for y in 0..h_out {
+                for index in 0..columns.vectors() {
+                    let vector = Vector::new(simd, columns, index);
+                    let (scale, shift) = match input.affine {
+                        Some((scale, shift)) => (vector.read(simd, scale, start), vector.read(simd, shift, start)),
+                        None => (one, zero),
+                    };
+                    let (mut sum_scale, mut sum_shift) = (zero, zero);
+                    for x in 0..w_out {
+                        let g = vector.read(simd, grad_output, (y * w_out + x) * channels + start);
+                        let g = simd.mul_f32s(g, factor);
+                        for row in y * height..(y + 1) * height {
+                            for column in x * width..(x + 1) * width {
+                                let at = (row * w + column) * c;
+                                let z = vector.read(simd, map, at);
+                                let t = mask(simd, simd.mul_add_f32s(scale, z, shift), g);
+                                sum_shift = simd.add_f32s(sum_shift, t);
+                                sum_scale = simd.mul_add_f32s(t, z, sum_scale);
+                                let t = match write {
+                                    Write::Store => simd.mul_f32s(scale, t),
+                                    Write::Add => simd.mul_add_f32s(scale, t, vector.read(simd, out, at)),
+                                };
+                                vector.write(simd, out, at, t);
+                            }
+                        }
+                    }
+                    vector.add_to(sum_scale, &mut of_scale[start..]);
+                    vector.add_to(sum_shift, &mut of_shift[start..]);
+                }
+            }
+        }
+        [of_scale, of_shift]
+    }
+}

@@ -1,0 +1,218 @@
+use super::lazy::{Activation, Lazy, activate, activate_reference, activation_piece, scale_shift};
+use super::pool2d::Pool2d;
+use crate::autograd::{Backward, Grads, OpDoc};
+use crate::grad::GradOutput;
+use crate::kernels::conv2d::backward::{MapGrad, Write};
+use crate::kernels::lazy_pool::{self, Blocks};
+use crate::kernels::simd::Level;
+use crate::ops::concat;
+use crate::reference::Array;
+use crate::tensor::Tensor;
+
+impl Lazy {
+    /// Mean over blocks of `size` x `size` pixels of the concatenated, affinely mapped and activated maps, none of which is written out:
+    /// `y[n, i, j, c] = 1/size^2 * sum over the block at (i, j) of activation(scale[c]*x[n, ., ., c] + shift[c])`.
+    ///
+    /// # Shapes
+    /// - `self`: maps `(N, H, W, C_i)`, `C = sum C_i`
+    /// - returns `(N, H / size, W / size, C)`, rounded down: as `avg_pool2d` with `kernel_size = stride = size`
+    ///
+    /// # Gradient
+    /// As the composition's. Saves maps and affine, shared.
+    ///
+    /// # Panics
+    /// If `size` is 0 or more than height or width.
+    #[track_caller]
+    pub fn avg_pool2d(&self, size: usize) -> Tensor {
+        let shape = self.shape();
+        let (h, w) = (shape[1], shape[2]);
+        assert!(
+            size > 0 && size <= h && size <= w,
+            "avg_pool2d: blocks of {size} x {size} do not fit maps {shape}; the size is at least 1, at most height and width"
+        );
+        self.block_means([size, size])
+    }
+
+    /// Mean of each channel over the whole map: [`Tensor::global_avg_pool`] of the concatenated, affinely mapped and activated maps, none
+    /// of which is written out. (Added in `f32`, that of a plain map in `f64`.)
+    ///
+    /// # Shapes
+    /// - `self`: maps `(N, H, W, C_i)`, `C = sum C_i`, `H` and `W` at least 1
+    /// - returns `(N, C)`
+    ///
+    /// # Gradient
+    /// As the composition's. Saves maps and affine, shared.
+    ///
+    /// # Panics
+    /// If a map has no pixels.
+    #[track_caller]
+    pub fn global_avg_pool(&self) -> Tensor {
+        if let ([map], None, Activation::Identity) = (&self.maps[..], &self.affine, self.activation) {
+            return map.global_avg_pool();
+        }
+        let shape = self.shape();
+        assert!(shape[1] * shape[2] > 0, "global_avg_pool: maps {shape} have no pixels, so there is no mean");
+        self.block_means([shape[1], shape[2]]).reshape([shape[0], shape[3]])
+    }
+
+    fn block_means(&self, size: [usize; 2]) -> Tensor {
+        let shape = self.shape();
+        let blocks = Blocks { size, h: shape[1], w: shape[2] };
+        let [h_out, w_out] = blocks.output();
+        let maps = self.kernel_maps();
+        let y = Tensor::build([shape[0], h_out, w_out, shape[3]], |out| {
+            lazy_pool::forward(Level::Native, &self.kernel_input(&maps), blocks, shape[3], out);
+        });
+        let inputs: Vec<&Tensor> = self.maps.iter().chain(&self.affine).collect();
+        y.record(&inputs, LazyAvgPool2d { input: self.detach(), blocks })
+    }
+}
+
+struct LazyAvgPool2d {
+    input: Lazy,
+    blocks: Blocks,
+}
+
+impl LazyAvgPool2d {
+    fn affine<'a, T>(&self, inputs: &'a [T]) -> Option<&'a T> {
+        self.input.affine.as_ref().map(|_| &inputs[self.input.maps.len()])
+    }
+}
+
+impl Backward for LazyAvgPool2d {
+    fn doc(&self) -> OpDoc {
+        OpDoc {
+            name: "lazy_avg_pool2d",
+            formula: "a = activation(scale[c] * x + shift[c]); y[n,i,j,c] = (1 / (height * width)) * sum_{h,w \"in block\" (i,j)} a[n,h,w,c]",
+            gradient: "grad_a[n,h,w,c] = grad_output[n,i,j,c] / (height * width); grad_x = scale[c] * grad_a * activation'; \
+                       grad_scale[c] = sum_{n,h,w} grad_a * activation' * x; grad_shift[c] = sum_{n,h,w} grad_a * activation'",
+        }
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        let maps = self.input.maps.len();
+        let map = |k| if maps == 1 { "x".into() } else { format!("x_{k}") };
+        (0..maps).map(map).chain(self.input.affine.as_ref().map(|_| "affine".into())).collect()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("size", format!("{:?}", self.blocks.size)),
+            ("activation", format!("{:?}", self.input.activation).to_lowercase()),
+        ]
+    }
+
+    fn again(&self, inputs: &[&Tensor]) -> Option<Tensor> {
+        let maps = self.input.maps.len();
+        let mut x = if maps == 1 { inputs[0].clone() } else { concat(&inputs[..maps]) };
+        if let Some(affine) = self.affine(inputs) {
+            x = scale_shift(&x, affine);
+        }
+        let (x, Blocks { size, h, w }) = (activate(x, self.input.activation), self.blocks);
+        if size == [h, w] {
+            let mean = x.global_avg_pool();
+            let [n, c] = [mean.shape()[0], mean.shape()[1]];
+            return Some(mean.reshape([n, 1, 1, c]));
+        }
+        Some(x.avg_pool2d(Pool2d { kernel_size: size[0], stride: size[0], padding: 0 }, true))
+    }
+
+    fn piece(&self, inputs: &[&Array]) -> u64 {
+        let affine = self.affine(inputs).copied();
+        let x = activate_reference(&inputs[..self.input.maps.len()], affine, Activation::Identity);
+        activation_piece(&x, self.input.activation)
+    }
+
+    fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
+        let grad_output = grad_output.into_tensor();
+        let affine = self.input.maps.len();
+        let needs_affine = self.input.affine.is_some() && grads.needs(affine);
+        let maps = self.input.kernel_maps();
+        // An affine whose map is not differentiable still needs the map's gradient on the way: into a buffer of its own.
+        let maps_wanted = self.input.maps.iter().enumerate();
+        let mut unwanted: Vec<Option<Tensor>> =
+            maps_wanted.map(|(i, map)| (needs_affine && !grads.needs(i)).then(|| Tensor::zeros(map.shape()))).collect();
+        let mut sums = None;
+        grads.accumulate_all(affine, |buffers| {
+            let targets: Vec<MapGrad> = buffers
+                .into_iter()
+                .zip(&mut unwanted)
+                .map(|(buffer, unwanted)| match buffer {
+                    Some((out, true)) => Some((out, Write::Store)),
+                    Some((out, false)) => Some((out, Write::Add)),
+                    None => unwanted.as_mut().map(|t| (t.data_mut(), Write::Store)),
+                })
+                .collect();
+            let input = self.input.kernel_input(&maps);
+            sums = Some(lazy_pool::backward(Level::Native, &input, self.blocks, grad_output.data(), targets));
+        });
+        if let (true, Some(sums)) = (needs_affine, sums) {
+            grads.add(affine, Tensor::from_slice([2, grad_output.shape().channels()], &sums.concat()));
+        }
+    }
+
+    fn reference(&self, inputs: &[&Array]) -> Array {
+        let affine = self.affine(inputs).copied();
+        let x = activate_reference(&inputs[..self.input.maps.len()], affine, self.input.activation);
+        let (Blocks { size: [height, width], h, w }, [h_out, w_out]) = (self.blocks, self.blocks.output());
+        let (n, c) = (x.shape[0], x.shape[3]);
+        Array::from_fn([n, h_out, w_out, c], |at| {
+            let (pixel, c_) = (at / c, at % c);
+            let (image, i, j) = (pixel / w_out / h_out, pixel / w_out % h_out, pixel % w_out);
+            let pixels =
+                (0..height * width).map(|k| ((image * h + i * height + k / width) * w + j * width + k % width) * c);
+            pixels.map(|at| x.data[at + c_]).sum::<f64>() / (height * width) as f64
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::{gradcheck, sample};
+
+    #[test]
+    fn agrees_with_f64_reference() {
+        // Lists and single maps, channels below, at and beyond whole vectors, rows and columns left over.
+        for (channels, size, [h, w]) in
+            [(vec![3, 9], 2, [4, 6]), (vec![16], 2, [5, 4]), (vec![8, 21, 1], 3, [3, 7]), (vec![12], 4, [4, 4])]
+        {
+            for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+                let mut inputs = vec![sample([2, channels.iter().sum()])];
+                inputs.extend(channels.iter().map(|&c| sample([2, h, w, c])));
+                gradcheck(&inputs, |t| {
+                    Lazy { maps: t[1..].to_vec(), affine: Some(t[0].clone()), activation }.avg_pool2d(size)
+                });
+            }
+        }
+        gradcheck(&[sample([1, 4, 4, 5])], |t| Lazy::from(&t[0]).avg_pool2d(2));
+        gradcheck(&[sample([2, 3, 5, 4]), sample([2, 3, 5, 9]), sample([2, 13])], |t| {
+            Lazy { maps: t[..2].to_vec(), affine: Some(t[2].clone()), activation: Activation::Relu }.global_avg_pool()
+        });
+    }
+
+    #[test]
+    fn another_reader_of_a_map_adds_its_gradient() {
+        gradcheck(&[sample([1, 4, 4, 11]), sample([2, 11])], |t| {
+            let lazy = Lazy { maps: vec![t[0].clone()], affine: Some(t[1].clone()), activation: Activation::Relu };
+            lazy.avg_pool2d(2).add(&Lazy::from(&t[0]).avg_pool2d(2))
+        });
+    }
+
+    #[test]
+    fn equals_the_plain_ops() {
+        let maps = [sample([2, 6, 6, 12]), sample([2, 6, 6, 7])];
+        let affine = Tensor::from_fn([2, 19], |i| 0.5 + 0.1 * i as f32);
+        let lazy = Lazy { maps: maps.to_vec(), affine: Some(affine), activation: Activation::Relu };
+        let plain = lazy.materialise().avg_pool2d(Pool2d { kernel_size: 2, stride: 2, padding: 0 }, true);
+        for (fused, plain) in lazy.avg_pool2d(2).data().iter().zip(plain.data()) {
+            assert!((fused - plain).abs() <= 1e-6 * plain.abs().max(1.0), "{fused} for {plain}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "avg_pool2d: blocks of 5 x 5 do not fit maps (1, 4, 4, 1)")]
+    fn too_large_a_block_is_refused() {
+        Lazy::from(&Tensor::zeros([1, 4, 4, 1])).avg_pool2d(5);
+    }
+}
