@@ -39,7 +39,7 @@ pub struct Args {
 const DEFAULT: &str = "resnet20,preact-resnet110,wrn16-4,vgg16-bn,mobilenetv2";
 
 /// Our name and the peer's.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("resnet20", "resnet20"),
     ("preact-resnet110", "preact110"),
     ("wrn16-4", "wrn16_4"),
@@ -48,6 +48,7 @@ const NAMES: [(&str, &str); 8] = [
     ("densenet40-12", "densenet40"),
     ("densenet-bc100-12", "densenet_bc100"),
     ("sparsenet40-12", "sparsenet40"),
+    ("densenet100-12", "densenet100"),
 ];
 
 /// Some run of a step.

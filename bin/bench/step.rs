@@ -8,6 +8,7 @@ use engine::rng::purpose;
 use engine::{Rng, Tensor, memory};
 use nn::Context;
 use nn::optim::{Optimizer, OptimizerConfig};
+use std::time::Instant;
 
 /// A whole training step on a made-up batch: forward, backward, update
 #[derive(clap::Args, Debug)]
@@ -44,7 +45,11 @@ struct Report {
     images_per_s: f64,
     step_ms_median: f64,
     step_ms_min: f64,
+    /// From the start of the command to the end of the first step: weights, batch and threads included.
+    first_step_done_ms: f64,
     gflops: f64,
+    /// Tensor buffers that timed steps took from the operating system.
+    allocations: usize,
     peak_bytes: usize,
     peak_rss_bytes: Option<u64>,
     params: usize,
@@ -53,18 +58,20 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let start = Instant::now();
     for (flag, value, most) in [("--batch", args.batch, 1 << 16), ("--steps", args.steps, 1 << 20)] {
         if !(1..=most).contains(&value) {
             return Err(Failure::input(format!("{flag} is {value}; it must be between 1 and {most}")));
         }
     }
     let threads = pool::check(args.threads)?;
-    let report = pool::with_threads(threads, || measure(args, threads))?;
+    let report = pool::with_threads(threads, || measure(args, threads, start))?;
     if args.json {
         return output::print(&report);
     }
     output::line(&format!(
-        "{} batch {}: {:.1} images/s, {:.1} GFLOP/s; step {:.2} ms (median of {}), {:.2} at best; tensors {:.0} MiB at most",
+        "{} batch {}: {:.1} images/s, {:.1} GFLOP/s; step {:.2} ms (median of {}), {:.2} at best; first step done after {:.0} ms; \
+         tensors {:.0} MiB at most, {} new buffers",
         report.model,
         report.batch,
         report.images_per_s,
@@ -72,11 +79,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         report.step_ms_median,
         report.steps,
         report.step_ms_min,
-        report.peak_bytes as f64 / f64::from(1 << 20)
+        report.first_step_done_ms,
+        report.peak_bytes as f64 / f64::from(1 << 20),
+        report.allocations
     ))
 }
 
-fn measure(args: &Args, threads: usize) -> Result<Report, Failure> {
+fn measure(args: &Args, threads: usize, start: Instant) -> Result<Report, Failure> {
     const CLASSES: usize = 10;
     let model = networks::build(&args.model, CLASSES, Some(0))?;
     let (params, macs) = (model.num_params(), model.macs());
@@ -95,9 +104,16 @@ fn measure(args: &Args, threads: usize) -> Result<Report, Failure> {
         optimizer.step(&gradients, 0.1);
         std::hint::black_box(loss.item());
     };
-    (0..args.warm_up).for_each(|_| step());
-    memory::reset_peak();
-    let times = Times::of(args.steps, &mut step);
+    let mut first_step_done = None;
+    for _ in 0..args.warm_up {
+        step();
+        first_step_done.get_or_insert_with(|| start.elapsed());
+    }
+    let before = memory::reset_peak();
+    let times = Times::of(args.steps, || {
+        step();
+        first_step_done.get_or_insert_with(|| start.elapsed());
+    });
     let images_per_s = args.batch as f64 / times.median() * 1e3;
     Ok(Report {
         model: args.model.clone(),
@@ -107,6 +123,8 @@ fn measure(args: &Args, threads: usize) -> Result<Report, Failure> {
         images_per_s,
         step_ms_median: times.median(),
         step_ms_min: times.min(),
+        first_step_done_ms: first_step_done.unwrap_or_default().as_secs_f64() * 1e3,
+        allocations: memory::stats().allocations - before.allocations,
         gflops: 6.0 * macs as f64 * images_per_s / 1e9,
         peak_bytes: memory::stats().peak,
         peak_rss_bytes: peak_rss(),
