@@ -13,8 +13,10 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Pixels of a task.
+/// Pixels of a task, at most.
 const TASK: usize = 170 * MR;
+/// At least this many tasks, so that a few cores find work on the smallest maps.
+const MIN_TASKS: usize = 8;
 
 /// As [`super::super::forward::forward`].
 pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
@@ -26,8 +28,10 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
         });
     });
     let weights = weights.data();
-    let tasks = out.par_chunks_mut(TASK * size.c_out).enumerate().map(|(task, out)| {
-        let range = task * TASK..task * TASK + out.len() / size.c_out;
+    let tiles = (out.len() / size.c_out.max(1)).div_ceil(MR);
+    let per_task = tiles.div_ceil(tiles.div_ceil(TASK / MR).max(MIN_TASKS)).max(1) * MR;
+    let tasks = out.par_chunks_mut((per_task * size.c_out).max(1)).enumerate().map(|(task, out)| {
+        let range = task * per_task..task * per_task + out.len() / size.c_out;
         run(level, Task { pass, columns, weights, range, out })
     });
     let pieces: Vec<Option<Partial>> = tasks.collect();
