@@ -19,6 +19,20 @@ pub struct Context {
     /// Streams handed out so far, so that each dropout of a pass has its own.
     streams: AtomicU64,
     costs: Option<Mutex<Counted>>,
+    contributions: Option<Mutex<Vec<Contribution>>>,
+}
+
+/// What one earlier output gives to a sum: noted by a pass that [watches sums](Context::watching_sums).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Contribution {
+    /// Stages met before in the pass.
+    pub stage: usize,
+    /// Index of the layer that reads the sum; the stage's exit comes after its last layer.
+    pub layer: usize,
+    /// Index of the output.
+    pub source: usize,
+    /// Its Frobenius norm over the batch, with its gate if it has one.
+    pub norm: f64,
 }
 
 /// What a counting pass has met.
@@ -54,6 +68,7 @@ impl Context {
             step: 0,
             streams: AtomicU64::new(0),
             costs: None,
+            contributions: None,
         }
     }
 
@@ -76,6 +91,31 @@ impl Context {
     /// The same with parameters as constants, which get no gradient: for steps that learn something else.
     pub fn frozen(self) -> Context {
         Context { frozen: true, ..self }
+    }
+
+    /// The same, noting what each earlier output gives to each sum.
+    pub fn watching_sums(self) -> Context {
+        Context { contributions: Some(Mutex::default()), ..self }
+    }
+
+    /// What sums were noted, in the order of the pass.
+    pub fn contributions(&self) -> Vec<Contribution> {
+        let lock = self.contributions.as_ref().map(|noted| noted.lock().unwrap_or_else(|e| e.into_inner()));
+        lock.map_or_else(Vec::new, |noted| noted.clone())
+    }
+
+    /// Whether sums are noted.
+    pub(crate) fn watches_sums(&self) -> bool {
+        self.contributions.is_some()
+    }
+
+    /// Notes the sums of one stage.
+    pub(crate) fn note_stage(&self, sums: impl FnOnce(usize) -> Vec<Contribution>) {
+        if let Some(noted) = &self.contributions {
+            let mut noted = noted.lock().unwrap_or_else(|e| e.into_inner());
+            let stage = noted.last().map_or(0, |last| last.stage + 1);
+            noted.extend(sums(stage));
+        }
     }
 
     /// For running a part of this pass again: the same mode, and random streams from the start.

@@ -34,7 +34,7 @@ pub mod optim;
 mod param;
 mod state;
 
-pub use context::{Context, Costs};
+pub use context::{Context, Contribution, Costs};
 pub use error::Error;
 pub use init::Builder;
 pub use model::Model;

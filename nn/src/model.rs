@@ -55,6 +55,11 @@ impl Model {
         self.network.forward(images, ctx)
     }
 
+    /// Its stages laid open, if it is wired by data.
+    pub fn wired(&self) -> Option<models::Wired<'_>> {
+        self.network.wired()
+    }
+
     /// Every parameter under its PyTorch name, in PyTorch's order.
     pub fn params(&self) -> Vec<(String, Param)> {
         Visitor::params(&*self.network)

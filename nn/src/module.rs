@@ -1,6 +1,7 @@
 //! The three traits that networks are made of, and the walk over their named parameters.
 
 use crate::context::Context;
+use crate::models::Wired;
 use crate::param::{Param, Running};
 use engine::{Lazy, Tensor};
 
@@ -27,6 +28,11 @@ pub trait Network: Module {
     /// # Shapes
     /// - `images`: `(N, H, W, 3)`, normalised; returns logits `(N, classes)`
     fn forward(&self, images: &Tensor, ctx: &Context) -> Tensor;
+
+    /// Its stages laid open, if it is wired by data.
+    fn wired(&self) -> Option<Wired<'_>> {
+        None
+    }
 }
 
 /// A parameter or a batch norm's statistics, as found by a [`Visitor`].

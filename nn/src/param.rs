@@ -16,6 +16,8 @@ pub enum ParamKind {
     BatchNormWeight,
     /// beta
     BatchNormBias,
+    /// What a layer of a [learned selection](crate::aggregation::selection) learns about its sources, `(1, S)`.
+    Gate,
 }
 
 impl ParamKind {

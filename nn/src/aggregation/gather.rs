@@ -19,6 +19,8 @@ pub enum Gather {
     Edges(Edges),
     /// A named function.
     Rule(Rule),
+    /// All of them, each behind a gate that is learned: see [`selection`](super::selection).
+    Learned,
 }
 
 /// A rule written in Rust: see [`fibonacci`] for one.
@@ -66,6 +68,11 @@ impl Edges {
         Ok(edges)
     }
 
+    /// The pairs `(from, to)` again, by layer.
+    pub fn pairs(&self) -> Vec<(usize, usize)> {
+        self.0.iter().flat_map(|(&to, sources)| sources.iter().map(move |&from| (from, to))).collect()
+    }
+
     /// The largest index that a link leads to.
     pub fn last(&self) -> usize {
         self.0.keys().next_back().copied().unwrap_or(0)
@@ -77,7 +84,7 @@ impl Gather {
     /// `layer = n + 1`.
     pub fn sources(&self, layer: usize) -> Vec<usize> {
         match self {
-            Gather::All => (0..layer).collect(),
+            Gather::All | Gather::Learned => (0..layer).collect(),
             Gather::Base(base) => {
                 let offsets = std::iter::successors(Some(1usize), |offset| offset.checked_mul(*base));
                 offsets.take_while(|&offset| offset <= layer).map(|offset| layer - offset).collect()
@@ -101,7 +108,7 @@ impl Gather {
     }
 }
 
-/// `all`, `base:2`, `previous`, the name of one of [`RULES`]. A list of edges has no short form; it prints as `edges`.
+/// `all`, `base:2`, `previous`, `learned`, the name of one of [`RULES`]. A list of edges has no short form; it prints as `edges`.
 impl fmt::Display for Gather {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
@@ -110,6 +117,7 @@ impl fmt::Display for Gather {
             Gather::Previous => f.write_str("previous"),
             Gather::Edges(_) => f.write_str("edges"),
             Gather::Rule(rule) => f.write_str(rule.name),
+            Gather::Learned => f.write_str("learned"),
         }
     }
 }
@@ -123,12 +131,13 @@ impl FromStr for Gather {
         let gather = match text {
             "all" => Some(Gather::All),
             "previous" => Some(Gather::Previous),
+            "learned" => Some(Gather::Learned),
             _ => rule.or(base),
         };
         let gather = gather.ok_or_else(|| {
             let rules = RULES.iter().map(|rule| rule.name).collect::<Vec<_>>().join(", ");
             Error::Wiring(format!(
-                "`{text}` is not a way to gather; there are all, previous, base:2 (or 3, 4, ...), {rules}"
+                "`{text}` is not a way to gather; there are all, previous, base:2 (or 3, 4, ...), learned, {rules}"
             ))
         })?;
         gather.check()?;
@@ -183,12 +192,12 @@ mod tests {
 
     #[test]
     fn names_go_to_and_fro() {
-        for name in ["all", "previous", "base:2", "base:13", "fibonacci"] {
+        for name in ["all", "previous", "learned", "base:2", "base:13", "fibonacci"] {
             assert_eq!(name.parse::<Gather>().expect("sound").to_string(), name);
         }
         for bad in ["", "base", "base:", "base:x", "base:-2", "ALL", "base:99999999999999999999"] {
             let message = bad.parse::<Gather>().expect_err("not a rule").to_string();
-            assert!(message.contains("previous, base:2 (or 3, 4, ...), fibonacci"), "{message}");
+            assert!(message.contains("previous, base:2 (or 3, 4, ...), learned, fibonacci"), "{message}");
         }
         for bad in ["base:0", "base:1"] {
             assert!(bad.parse::<Gather>().expect_err("too small").to_string().contains("from base 2 on"));

@@ -48,7 +48,8 @@ pub enum Output {
 }
 
 impl Output {
-    fn maps(&self) -> Vec<Map> {
+    /// Its maps.
+    pub(crate) fn maps(&self) -> Vec<Map> {
         match self {
             Output::Input(maps) => maps.clone(),
             Output::Layer { added, appended } => added.iter().chain(appended).cloned().collect(),

@@ -14,11 +14,13 @@ pub struct Map {
     /// `(N, H, W, C)`
     pub value: Tensor,
     moments: Arc<OnceLock<Tensor>>,
+    /// `(1, 1)`: what this reader's view of the map is multiplied by once it is normalised, or as a term of a sum.
+    gate: Option<Arc<Tensor>>,
 }
 
 impl From<Tensor> for Map {
     fn from(value: Tensor) -> Map {
-        Map { value, moments: Arc::default() }
+        Map { value, moments: Arc::default(), gate: None }
     }
 }
 
@@ -31,6 +33,27 @@ impl Map {
     /// Number of channels.
     pub fn channels(&self) -> usize {
         self.value.shape().channels()
+    }
+
+    /// The same map and moments for a reader that multiplies it by `gate`, `(1, 1)`. A batch norm would undo a factor before it, so
+    /// it is applied behind: the rectified map of a positive gate is that many times as large.
+    pub fn gated(&self, gate: &Tensor) -> Map {
+        Map { gate: Some(Arc::new(gate.clone())), ..self.clone() }
+    }
+
+    /// `(1, C)`: the gate of each channel of the concatenation; `None` if no map has one.
+    pub(crate) fn gates(maps: &[Map]) -> Option<Tensor> {
+        maps.iter().any(|map| map.gate.is_some()).then(|| {
+            let spread = |map: &Map| {
+                let ones = Tensor::full([1, map.channels()], 1.0);
+                map.gate.as_ref().map_or(ones.clone(), |gate| ones.mul(gate))
+            };
+            let each: Vec<Tensor> = maps.iter().map(spread).collect();
+            match &each[..] {
+                [one] => one.clone(),
+                each => concat(&each.iter().collect::<Vec<_>>()),
+            }
+        })
     }
 
     /// Some of the channels; the same map if all.
@@ -47,7 +70,13 @@ impl Map {
         if let [map] = maps {
             return (*map).clone();
         }
-        let terms: Vec<Lazy> = maps.iter().map(|map| Lazy::from(&map.value)).collect();
+        let term = |map: &&Map| {
+            // Scales of the gate, shifts of zero.
+            let scale = |i: usize| if i < map.channels() { 1.0 } else { 0.0 };
+            let affine = map.gate.as_ref().map(|gate| Tensor::from_fn([2, map.channels()], scale).mul(gate));
+            Lazy { affine, ..Lazy::from(&map.value) }
+        };
+        let terms: Vec<Lazy> = maps.iter().map(term).collect();
         sum_lazy(&terms, Activation::Identity, ctx.train).into()
     }
 

@@ -20,9 +20,12 @@ pub mod fibonacci;
 mod gather;
 mod how;
 mod map;
+mod places;
+pub mod selection;
 mod wiring;
 
 pub use gather::{Edges, Gather, RULES, Rule};
 pub use how::{How, Output, Widths};
 pub use map::Map;
+pub use places::{Source, places};
 pub use wiring::{Wiring, digit_sum};

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::init::Builder;
 use crate::layers::{BatchNorm2d, Conv2d, relu};
 use crate::module::{Module, Visitor};
+use crate::param::Param;
 use engine::Tensor;
 use engine::ops::Pool2d;
 
@@ -35,6 +36,11 @@ impl DenseUnit {
         DenseUnit { bn1, conv1: b.conv(c_in, growth, 3, 1), bottleneck: None }
     }
 
+    /// The weight that reads the list.
+    pub(super) fn reading(&self) -> Param {
+        self.conv1.weight.clone()
+    }
+
     pub(super) fn run(&self, x: &[Map], ctx: &Context) -> Tensor {
         let y = self.conv1.forward(relu(self.bn1.forward_maps(x, ctx)), ctx);
         match &self.bottleneck {
@@ -47,6 +53,10 @@ impl DenseUnit {
 impl Unit for DenseUnit {
     fn forward(&self, x: &[Map], ctx: &Context) -> Output {
         Output::Layer { added: None, appended: Some(self.run(x, ctx).into()) }
+    }
+
+    fn reading(&self) -> Vec<Param> {
+        vec![self.reading()]
     }
 }
 
@@ -77,6 +87,11 @@ impl Transition {
     /// A transition from `c_in` to `c_out` channels.
     pub fn new(b: &mut Builder, c_in: usize, c_out: usize) -> Transition {
         Transition { bn1: b.batch_norm(c_in), conv1: b.conv(c_in, c_out, 1, 1) }
+    }
+
+    /// The weight that reads the list.
+    pub fn reading(&self) -> Param {
+        self.conv1.weight.clone()
     }
 
     /// See [`Transition`].

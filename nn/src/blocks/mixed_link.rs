@@ -4,6 +4,7 @@ use crate::aggregation::{Map, Output};
 use crate::context::Context;
 use crate::init::Builder;
 use crate::module::{Module, Visitor};
+use crate::param::Param;
 
 /// Two bottleneck layers that read the same list: `inner`, whose output is added, and `outer`, whose output is appended. A width of
 /// zero leaves that one out.
@@ -27,6 +28,10 @@ impl Unit for MixedLinkUnit {
     fn forward(&self, x: &[Map], ctx: &Context) -> Output {
         let branch = |unit: &Option<DenseUnit>| unit.as_ref().map(|unit| Map::from(unit.run(x, ctx)));
         Output::Layer { added: branch(&self.inner), appended: branch(&self.outer) }
+    }
+
+    fn reading(&self) -> Vec<Param> {
+        self.inner.iter().chain(&self.outer).map(DenseUnit::reading).collect()
     }
 }
 

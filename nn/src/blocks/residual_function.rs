@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::init::Builder;
 use crate::layers::{BatchNorm2d, Conv2d, relu};
 use crate::module::{Module, Visitor};
+use crate::param::Param;
 
 /// `y = conv2(relu(bn2(conv1(relu(bn1(x))))))`, both 3x3: a pre-activation residual unit without its identity, which is left to
 /// whoever sums.
@@ -35,6 +36,10 @@ impl Unit for ResidualFunction {
         // Batch norms read the sum that it goes into, which is measured instead.
         let y = self.conv2.forward_unmeasured(relu(self.bn2.forward(y, ctx)), ctx);
         Output::Layer { added: Some(y.into()), appended: None }
+    }
+
+    fn reading(&self) -> Vec<Param> {
+        vec![self.conv1.weight.clone()]
     }
 }
 

@@ -81,6 +81,7 @@ impl BatchNorm2d {
             vec![&running]
         };
         let affine = fold_batch_norm(&moments, &ctx.value(&self.weight), &ctx.value(&self.bias), self.config.eps);
+        let affine = Map::gates(x).map_or(affine.clone(), |gates| affine.mul(&gates));
         let maps = x.iter().map(|map| map.value.clone()).collect();
         Lazy { maps, affine: Some(affine), activation: Activation::Identity }
     }

@@ -1,6 +1,6 @@
 //! Three stages, wired by data: DenseNet, SparseNet, MixNet and what else there is between them.
 
-use super::SparseSum;
+use super::{SparseSum, Wired};
 use crate::aggregation::{Gather, How, Map, Widths, Wiring};
 use crate::blocks::{DenseUnit, MixedLinkUnit, ResidualFunction, Stage, Transition, Unit};
 use crate::context::Context;
@@ -124,6 +124,12 @@ impl Aggregation {
         for stage in 0..3 {
             let widths = self.widths(stage, channels[stage]);
             self.how.check(widths)?;
+            if self.gather == Gather::Learned && !matches!(self.how, How::Sum | How::Concat) {
+                return Err(Error::Wiring(format!(
+                    "a learned selection goes with sum or concat, not with {}",
+                    self.how
+                )));
+            }
             let exit = self.how.channels(wiring.sources(wiring.exit()), widths);
             channels[stage + 1] = match (stage, self.how) {
                 (2, _) => exit,
@@ -178,6 +184,7 @@ pub struct Aggregated {
     transitions: [Transition; 2],
     bn1: BatchNorm2d,
     fc: Linear,
+    of: Aggregation,
 }
 
 impl Aggregated {
@@ -189,9 +196,10 @@ impl Aggregated {
         let wiring = of.wiring()?;
         let channels = of.sized(&wiring)?;
         let conv1 = b.conv(3, of.stem, 3, 1);
-        let stage = |b: &mut Builder, i: usize| {
+        let stage = |b: &mut Builder, i: usize| -> Result<Stage, Error> {
             let widths = of.widths(i, channels[i]);
-            Stage::new(wiring.clone(), of.how, widths, |_, c_in| unit(b, of, c_in, widths))
+            let stage = Stage::new(wiring.clone(), of.how, widths, |_, c_in| unit(b, of, c_in, widths))?;
+            Ok(if of.gather == Gather::Learned { stage.with_gates(b) } else { stage })
         };
         let first = stage(b, 0)?;
         let trans1 = Transition::new(b, first.channels(), channels[1]);
@@ -199,7 +207,8 @@ impl Aggregated {
         let trans2 = Transition::new(b, second.channels(), channels[2]);
         let third = stage(b, 2)?;
         let (bn1, fc) = (b.batch_norm(channels[3]), b.linear(channels[3], classes));
-        Ok(Aggregated { conv1, stages: [first, second, third], transitions: [trans1, trans2], bn1, fc })
+        let of = of.clone();
+        Ok(Aggregated { conv1, stages: [first, second, third], transitions: [trans1, trans2], bn1, fc, of })
     }
 
     /// The stages, whose wiring the forward pass follows.
@@ -225,6 +234,12 @@ impl Network for Aggregated {
         let x = vec![trans2.forward(&second.forward(x, ctx), ctx)];
         let x = relu(self.bn1.forward_maps(&third.forward(x, ctx), ctx));
         self.fc.forward(&x.global_avg_pool(), ctx)
+    }
+
+    fn wired(&self) -> Option<Wired<'_>> {
+        let [trans1, trans2] = &self.transitions;
+        let exits = [trans1.reading(), trans2.reading(), self.fc.weight.clone()].map(Some).to_vec();
+        Some(Wired { of: &self.of, stages: &self.stages, exits })
     }
 }
 

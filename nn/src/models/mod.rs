@@ -12,6 +12,7 @@ mod shufflenet;
 mod sparse_sum;
 mod sparsenet;
 mod spec;
+mod utilisation;
 mod vgg;
 mod wide_resnet;
 mod wired;
@@ -25,6 +26,7 @@ pub use preact_resnet::PreActResNet;
 pub use resnet::{ResNet, Unit};
 pub use shufflenet::ShuffleNet;
 pub use sparse_sum::SparseSum;
+pub use utilisation::{Measure, Use, Wired, norm_shares};
 pub use vgg::Vgg;
 pub use wiring_file::{PerStage, WiringFile, anchored};
 

@@ -1,7 +1,7 @@
 //! SparseNet's sum variant with parameter-free crossings, which makes it a thinned ResNet.
 
-use super::Aggregation;
-use crate::aggregation::{How, Map};
+use super::{Aggregation, Wired};
+use crate::aggregation::{Gather, How, Map};
 use crate::blocks::{ResidualFunction, Shortcut, ShortcutKind, Stage};
 use crate::context::Context;
 use crate::error::Error;
@@ -23,6 +23,7 @@ pub struct SparseSum {
     crossings: [Shortcut; 2],
     bn: BatchNorm2d,
     linear: Linear,
+    of: Aggregation,
 }
 
 impl SparseSum {
@@ -35,18 +36,19 @@ impl SparseSum {
         of.sized(&wiring)?;
         let [w1, w2, w3] = of.added;
         let conv1 = b.conv(3, w1, 3, 1);
-        let mut stage = |i: usize| {
+        let mut stage = |i: usize| -> Result<Stage, Error> {
             let width = of.added[i];
-            Stage::new(wiring.clone(), How::Sum, of.widths(i, width), |layer, c_in| {
+            let stage = Stage::new(wiring.clone(), How::Sum, of.widths(i, width), |layer, c_in| {
                 Box::new(match (i, layer) {
                     (1.., 1) => ResidualFunction::new(b, of.added[i - 1], width, 2),
                     _ => ResidualFunction::new(b, c_in, width, 1),
                 })
-            })
+            })?;
+            Ok(if of.gather == Gather::Learned { stage.with_gates(b) } else { stage })
         };
         let stages = [stage(0)?, stage(1)?, stage(2)?];
         let crossings = [(w1, w2), (w2, w3)].map(|channels| Shortcut::new(b, ShortcutKind::A, channels, 2, false));
-        Ok(SparseSum { conv1, stages, crossings, bn: b.batch_norm(w3), linear: b.linear(w3, classes) })
+        Ok(SparseSum { conv1, stages, crossings, bn: b.batch_norm(w3), linear: b.linear(w3, classes), of: of.clone() })
     }
 
     /// The stages, whose wiring the forward pass follows.
@@ -66,6 +68,10 @@ impl Network for SparseSum {
         }
         let x = relu(self.bn.forward_maps(&x, ctx));
         self.linear.forward(&x.global_avg_pool(), ctx)
+    }
+
+    fn wired(&self) -> Option<Wired<'_>> {
+        Some(Wired { of: &self.of, stages: &self.stages, exits: vec![None, None, Some(self.linear.weight.clone())] })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Aggregation, Crossing};
 use crate::aggregation::{Edges, Gather, How};
 use crate::error::Error;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// What a wiring file says; all but the number of layers and the channels has a default.
@@ -27,12 +27,12 @@ use std::path::Path;
 /// assert_eq!(Model::of("mine", 10, network).layers(), 16);
 /// # Ok::<(), nn::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct WiringFile {
     /// Layers in each stage.
     pub layers: Option<usize>,
-    /// `all`, `previous`, `base:2`, or the name of a rule. Either this or `edges`.
+    /// `all`, `previous`, `base:2`, `learned`, or the name of a rule. Either this or `edges`.
     pub gather: Option<String>,
     /// Links `[from, to]`.
     pub edges: Option<Vec<(usize, usize)>>,
@@ -53,7 +53,7 @@ pub struct WiringFile {
 }
 
 /// A number for all stages, or one for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum PerStage {
     /// The same in all three.
@@ -85,6 +85,35 @@ impl WiringFile {
     /// If the file cannot be read, or as [`WiringFile::parse`].
     pub fn read(path: &Path) -> Result<WiringFile, Error> {
         WiringFile::parse(&read(path)?).map_err(|e| in_file(path, &e))
+    }
+
+    /// The file of a network: reads back as the same.
+    pub fn of(of: &Aggregation) -> WiringFile {
+        let some = |widths: [usize; 3]| (widths != [0; 3]).then_some(PerStage::Each(widths));
+        let (gather, edges) = match &of.gather {
+            Gather::Edges(edges) => (None, Some(edges.pairs())),
+            gather => (Some(gather.to_string()), None),
+        };
+        WiringFile {
+            layers: Some(of.layers),
+            gather,
+            edges,
+            how: Some(of.how.to_string()),
+            growth: some(of.appended),
+            added: some(of.added),
+            stem: Some(of.stem),
+            bottleneck: (of.how == How::Concat).then_some(of.bottleneck),
+            halve: Some(of.halve),
+            crossing: Some(if of.crossing == Crossing::Padding { "padding" } else { "convolution" }.into()),
+        }
+    }
+
+    /// As the text of a file.
+    ///
+    /// # Errors
+    /// If TOML cannot hold it, which would be a bug.
+    pub fn to_toml(&self) -> Result<String, Error> {
+        toml::to_string(self).map_err(|e| Error::Wiring(format!("wiring file: {e}")))
     }
 
     /// The network it describes.
@@ -219,6 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_reads_back_as_the_same() {
+        for text in [
+            "layers = 3\ngrowth = 12\nedges = [[0, 1], [1, 2], [0, 2], [2, 3], [3, 4]]",
+            "layers = 16\ngather = 'all'\ngrowth = [4, 8, 16]\nbottleneck = true\nstem = 7",
+            "layers = 3\ngather = 'base:3'\nhow = 'sum'",
+            "layers = 3\ngather = 'learned'\nhow = 'sum'\ncrossing = 'convolution'",
+            "layers = 3\ngather = 'all'\nhow = 'mixed'\ngrowth = 6\nadded = 4\nhalve = false",
+        ] {
+            let of = WiringFile::parse(text).and_then(|file| file.aggregation()).unwrap_or_else(|e| panic!("{e}"));
+            let again = WiringFile::of(&of).to_toml().unwrap_or_else(|e| panic!("{e}"));
+            let read = WiringFile::parse(&again).and_then(|file| file.aggregation());
+            assert_eq!(read, Ok(of), "{again}");
+        }
+    }
+
+    #[test]
     fn edges_are_the_rule_they_spell_out() {
         let pairs: Vec<String> = (1..=13)
             .flat_map(|to| Gather::Base(2).sources(to).into_iter().map(move |from| format!("[{from}, {to}]")))
@@ -238,6 +283,9 @@ mod tests {
         assert!(message("layers = 2\ngrowth = 2\nedges = [[1, 1]]").contains("cycle"));
         assert!(message("layers = 2\ngrowth = 2\nedges = [[0, 1], [1, 2]]").contains("the exit (3) reads nothing"));
         assert!(message("layers = 0\ngather = 'all'\ngrowth = 2").contains("at least one layer"));
+        assert!(
+            message("layers = 2\ngather = 'learned'\ngrowth = 2\nhow = 'mixed'").contains("goes with sum or concat")
+        );
         assert!(message("layers = 2\ngather = 'base:1'\ngrowth = 2").contains("from base 2 on"));
         assert!(message("layers = 2\ngather = 'all'\nhow = 'sum'\nstem = 24").contains("cannot be summed"));
         assert!(message("layers = 2\ngather = 'all'\nhow = 'sum'\nadded = [16, 8, 8]").contains("become fewer"));
