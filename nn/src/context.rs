@@ -14,6 +14,7 @@ pub struct Context {
     pub algorithm: Algorithm,
     tracks: bool,
     frozen: bool,
+    written_out: bool,
     seed: u64,
     step: u64,
     /// Streams handed out so far, so that each dropout of a pass has its own.
@@ -64,6 +65,7 @@ impl Context {
             algorithm: Algorithm::Auto,
             tracks: false,
             frozen: false,
+            written_out: false,
             seed: 0,
             step: 0,
             streams: AtomicU64::new(0),
@@ -93,6 +95,17 @@ impl Context {
         Context { frozen: true, ..self }
     }
 
+    /// The same in plain ops: every concatenation, every normalised and every rectified map is written out, as most frameworks
+    /// do. What the lists and lazy maps of the ordinary pass are tested against, and what their memory is compared with.
+    pub fn written_out(self) -> Context {
+        Context { written_out: true, ..self }
+    }
+
+    /// Whether maps are written out.
+    pub fn writes_out(&self) -> bool {
+        self.written_out
+    }
+
     /// The same, noting what each earlier output gives to each sum.
     pub fn watching_sums(self) -> Context {
         Context { contributions: Some(Mutex::default()), ..self }
@@ -120,8 +133,8 @@ impl Context {
 
     /// For running a part of this pass again: the same mode, and random streams from the start.
     pub fn again(&self) -> Context {
-        let Context { train, algorithm, tracks, frozen, seed, step, .. } = *self;
-        Context { train, algorithm, tracks, frozen, seed, step, ..Context::eval() }
+        let Context { train, algorithm, tracks, frozen, written_out, seed, step, .. } = *self;
+        Context { train, algorithm, tracks, frozen, written_out, seed, step, ..Context::eval() }
     }
 
     /// Whether batch norms track the batch's moments.

@@ -50,7 +50,7 @@ fn gates_have_the_gradients_of_finite_differences() {
         }
         let input = Param::new(sample([2, 3, 3, 4]), ParamKind::Bias);
         params.push(("x".into(), input.clone()));
-        for ctx in [Context::train(0, 1), Context::eval()] {
+        for ctx in [Context::train(0, 1), Context::eval(), Context::train(0, 1).written_out()] {
             // What the exit hands on still has its gates to be applied, as a batch norm does.
             let norm = Builder::new(0).batch_norm(stage.channels());
             let maps = stage.forward(vec![Map::from(input.value())], &ctx);

@@ -74,7 +74,8 @@ impl Module for DenseUnit {
 /// `y = conv1(mean of 2x2 (relu(bn1(x))))`, 1x1.
 ///
 /// The paper convolves and then takes means. Both are linear and a 1x1 convolution treats pixels alike, so they commute; this order needs
-/// a quarter of the multiplications, and no map of the full size. [`macs`](crate::Model::macs) count the paper's order.
+/// a quarter of the multiplications, and no map of the full size. [`macs`](crate::Model::macs) count the paper's order,
+/// and a pass that is [written out](Context::written_out) keeps to it.
 ///
 /// # Shapes
 /// - `x`: maps `(N, H, W, C_i)`; `y`: `(N, H / 2, W / 2, C_out)`, rounded down
@@ -97,7 +98,7 @@ impl Transition {
     /// See [`Transition`].
     pub fn forward(&self, x: &[Map], ctx: &Context) -> Map {
         let x = relu(self.bn1.forward_maps(x, ctx));
-        if ctx.is_counting() {
+        if ctx.is_counting() || ctx.writes_out() {
             let y = self.conv1.forward_unmeasured(x, ctx);
             return y.avg_pool2d(Pool2d { kernel_size: 2, stride: 2, padding: 0 }, true).into();
         }

@@ -4,7 +4,7 @@ use crate::init::{Builder, Init};
 use crate::module::{Layer, Module, Visitor};
 use crate::param::{Param, ParamKind, Running};
 use engine::ops::fold_batch_norm;
-use engine::{Activation, Lazy, Tensor};
+use engine::{Activation, Lazy, Tensor, no_grad};
 
 /// The constants of batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,6 +69,9 @@ impl BatchNorm2d {
     /// The same for maps that other batch norms read, too: their moments are shared, and so is what corrects their gradients.
     #[track_caller]
     pub fn forward_maps(&self, x: &[Map], ctx: &Context) -> Lazy {
+        if ctx.train && ctx.writes_out() {
+            return self.plain(x, ctx).into();
+        }
         let running;
         let moments: Vec<&Tensor> = if ctx.train {
             let moments: Vec<&Tensor> = x.iter().map(Map::moments).collect();
@@ -84,6 +87,17 @@ impl BatchNorm2d {
         let affine = Map::gates(x).map_or(affine.clone(), |gates| affine.mul(&gates));
         let maps = x.iter().map(|map| map.value.clone()).collect();
         Lazy { maps, affine: Some(affine), activation: Activation::Identity }
+    }
+
+    /// Batch norm in training as the textbook has it, of one tensor.
+    fn plain(&self, x: &[Map], ctx: &Context) -> Tensor {
+        let all = Map::concat(x);
+        if ctx.tracks() {
+            let moments = no_grad(|| all.moments());
+            self.running.track(&[&moments], all.shape().rows(), self.config.momentum);
+        }
+        let y = all.standardise(self.config.eps).affine(&ctx.value(&self.weight), &ctx.value(&self.bias));
+        Map::gates(x).map_or(y.clone(), |gates| y.mul(&gates))
     }
 }
 

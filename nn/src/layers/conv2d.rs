@@ -90,6 +90,13 @@ impl Conv2d {
             return Tensor::zeros([size.n, size.h_out, size.w_out, size.c_out]);
         }
         let bias = self.bias.as_ref().map(|bias| ctx.value(bias));
+        let written;
+        let (x, measure) = if ctx.writes_out() {
+            written = Lazy::from(x.materialise());
+            (&written, false)
+        } else {
+            (x, measure)
+        };
         x.conv2d(&weight, self.config, Fused { bias: bias.as_ref(), add, measure, algorithm: ctx.algorithm })
     }
 }
