@@ -164,9 +164,10 @@ impl WithSimd for Chunk<'_, '_> {
             if copies_dy { block * dy_stride } else { 0 },
             if copies_x { block * x_stride } else { 0 },
             if shared.needs_input && !fused { block * x_stride } else { 0 },
+            if pass.needs_weight { block * size.c_in.max(size.c_out) } else { 0 },
         ];
         let mut memory = Scratch::new(lengths);
-        let [dy, x, grad_input] = memory.split(lengths);
+        let [dy, x, grad_input, panels] = memory.split(lengths);
         for at in range.clone().step_by(block) {
             let rows = at..(at + block).min(range.end);
             let count = rows.len();
@@ -196,9 +197,9 @@ impl WithSimd for Chunk<'_, '_> {
                     Rows { values, stride: size.c_in, len: size.c_in, count }
                 };
                 if shared.transposed {
-                    outer(simd, dy, x, partial);
+                    outer(simd, dy, x, panels, partial);
                 } else {
-                    outer(simd, x, dy, partial);
+                    outer(simd, x, dy, panels, partial);
                 }
             }
             let done = at - range.start;

@@ -12,7 +12,7 @@
 //!    L2, and a plain map is read where it lies.
 //! 2. *The finish is part of the tile* ([`tile::Finish`]): bias, residual sum and moments in the forward pass; the activation's mask,
 //!    the affine, its sums and the addition into the map's gradient in the backward pass, from registers.
-//! 3. *grad_weight reads rows as they lie* ([`outer`]), six values of one operand against two vectors of the other.
+//! 3. *grad_weight packs one operand* ([`outer`]), six values of it against two vectors of the other, which is read where it lies.
 //! 4. *Channels that do not fill vectors* overlap with the vector before (`columns`): no partial stores, nothing computed on padding.
 // Register tiles are indexed by constants; copies and iterators over arrays of vectors go through memory.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
