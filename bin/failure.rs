@@ -73,3 +73,15 @@ impl From<nn::Error> for Failure {
         Failure::input(error)
     }
 }
+
+impl From<nas::Error> for Failure {
+    fn from(error: nas::Error) -> Failure {
+        Failure::input(error)
+    }
+}
+
+impl From<nas::latency::Error> for Failure {
+    fn from(error: nas::latency::Error) -> Failure {
+        Failure::input(error)
+    }
+}

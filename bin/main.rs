@@ -7,6 +7,7 @@ mod config;
 mod eval;
 mod failure;
 mod images;
+mod latency;
 mod models;
 mod nearest;
 mod networks;
@@ -16,7 +17,9 @@ mod plot;
 mod pool;
 mod presets;
 mod run;
+mod search;
 mod signals;
+mod spaces;
 mod topology;
 mod train;
 mod training;
@@ -42,6 +45,8 @@ enum Command {
     Bench(bench::Args),
     Compare(Box<compare::Args>),
     Topology(Box<topology::Args>),
+    Latency(latency::Args),
+    Search(Box<search::Args>),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +59,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Topology(args) => topology::run(&args),
+        Command::Latency(args) => latency::run(&args),
+        Command::Search(args) => search::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

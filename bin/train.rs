@@ -126,9 +126,7 @@ pub fn anchor(layers: &mut Layers) -> Result<(), Failure> {
     if !config.init.is_empty() {
         layers.replace("init", images::anchored_path(Path::new(&config.init))?);
     }
-    if config.model.ends_with(".toml") {
-        layers.replace("model", networks::anchored(&config.model)?);
-    }
+    layers.replace("model", networks::anchored(&config.model)?);
     Ok(())
 }
 

@@ -5,6 +5,8 @@ mod kernel;
 mod naive;
 mod peak;
 mod peers;
+mod search_memory;
+mod search_step;
 mod step;
 mod timing;
 
@@ -22,6 +24,8 @@ enum What {
     Step(step::Args),
     Conv(conv::Args),
     Peers(peers::Args),
+    SearchMemory(search_memory::Args),
+    SearchStep(search_step::Args),
 }
 
 /// Runs the command.
@@ -30,5 +34,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         What::Step(args) => step::run(args),
         What::Conv(args) => conv::run(args),
         What::Peers(args) => peers::run(args),
+        What::SearchMemory(args) => search_memory::run(args),
+        What::SearchStep(args) => search_step::run(args),
     }
 }

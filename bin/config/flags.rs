@@ -18,8 +18,8 @@ pub struct Flags {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 
-    /// Network; `pleach models` lists them
-    #[arg(long, value_name = "NAME", help_heading = "What is trained")]
+    /// Network: a name that `pleach models` lists, a wiring file (.toml), or what a search has found (arch.json)
+    #[arg(long, visible_alias = "arch", value_name = "NAME", help_heading = "What is trained")]
     model: Option<String>,
     /// Images: `builtin`, `synthetic`, or a folder with CIFAR binaries or one folder of images a class
     #[arg(long, value_name = "DIR|builtin", help_heading = "What is trained")]

@@ -3,6 +3,8 @@
 use super::Config;
 use crate::failure::Failure;
 use crate::nearest;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
@@ -21,8 +23,8 @@ impl Layers {
         Layers::of(&Config::default())
     }
 
-    /// The values of an existing configuration.
-    pub fn of(config: &Config) -> Result<Layers, Failure> {
+    /// The values of an existing configuration, of training or of anything else with values and sections of values.
+    pub fn of(config: &impl Serialize) -> Result<Layers, Failure> {
         let values = Table::try_from(config).map_err(|e| Failure::input(format!("configuration: {e}")))?;
         Ok(Layers { values: tidy(values), origins: BTreeMap::new() })
     }
@@ -142,6 +144,11 @@ impl Layers {
 
     /// The configuration, not yet [checked](Config::check).
     pub fn config(&self) -> Result<Config, Failure> {
+        self.read()
+    }
+
+    /// The configuration, of the type that [`of`](Layers::of) was given.
+    pub fn read<C: DeserializeOwned>(&self) -> Result<C, Failure> {
         self.values.clone().try_into().map_err(|e: toml::de::Error| {
             let message = e.to_string().trim_end().replace('\n', " ");
             let bad = ["optimizer.kind", "schedule.kind"].into_iter().find(|key| {
@@ -154,7 +161,12 @@ impl Layers {
 
     /// As a TOML file, each value that is not a default followed by where it came from.
     pub fn to_toml(&self) -> String {
-        let mut text = String::from("# A resolved configuration; `pleach train --config FILE` runs it again.\n");
+        self.to_toml_of("train")
+    }
+
+    /// The same, for the subcommand `command`.
+    pub fn to_toml_of(&self, command: &str) -> String {
+        let mut text = format!("# A resolved configuration; `pleach {command} --config FILE` runs it again.\n");
         let (sections, top): (Vec<_>, Vec<_>) = self.values.iter().partition(|(_, value)| value.is_table());
         for (name, value) in top {
             self.write_line(&mut text, name, name, value);

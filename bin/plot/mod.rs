@@ -1,7 +1,10 @@
 //! Figures as SVG, for light and dark pages alike.
 
+mod chart;
+mod scale;
 mod scatter;
 
+pub use chart::{Chart, Mark, Series};
 pub use scatter::{Point, Scatter};
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito), a set for each background.

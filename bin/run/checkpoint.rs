@@ -131,7 +131,7 @@ fn encode(weights: State, optimizer: State, metadata: &Metadata) -> Result<Vec<u
 const BLANK: &str = "{\"sha256\":\"\"";
 
 /// Over names, shapes, values and the metadata's text without the checksum.
-fn checksum(tensors: BTreeMap<&str, (&Shape, &[f32])>, text: &str) -> String {
+pub fn checksum(tensors: BTreeMap<&str, (&Shape, &[f32])>, text: &str) -> String {
     let mut hash = Sha256::new();
     for (name, (shape, values)) in tensors {
         hash.update((name.len() as u64).to_le_bytes());

@@ -23,6 +23,8 @@
 mod arch;
 mod block;
 mod error;
+pub mod latency;
+mod net_config;
 mod network;
 mod op;
 pub mod search;
@@ -32,6 +34,7 @@ pub mod supernet;
 pub use arch::Arch;
 pub use block::{Block, BlockKey};
 pub use error::Error;
+pub use net_config::net_config;
 pub use op::Op;
 pub use space::{Edge, Space};
 pub use supernet::Supernet;

@@ -14,8 +14,8 @@ fn curve(held: Held) -> Vec<StepMemory> {
 #[test]
 fn a_search_step_does_not_grow_with_the_candidates() {
     let [one, two, all] = [Held::OnePath, Held::TwoPaths, Held::AllPaths].map(curve);
-    let single = one[0].activation_peak as f64;
     for (held, curve) in [("one path", &one), ("two paths", &two)] {
+        let single = curve[0].activation_peak as f64;
         for (k, memory) in [1, 3, 5, 7, 9].into_iter().zip(curve) {
             let ratio = memory.activation_peak as f64 / single;
             println!("{held}, {k} candidates: {memory:?}, {ratio:.3} times a step with one candidate");

@@ -38,6 +38,11 @@ impl Model {
         Model { name: name.into(), classes, network }
     }
 
+    /// The same network under another name.
+    pub fn named(self, name: &str) -> Model {
+        Model { name: name.into(), ..self }
+    }
+
     /// Its name in the zoo.
     pub fn name(&self) -> &str {
         &self.name

@@ -6,6 +6,7 @@ mod compare;
 mod crashes;
 mod resuming;
 mod running;
+mod search;
 mod surface;
 mod topology;
 

@@ -76,7 +76,9 @@ fn step(supernet: &Supernet, optimizer: &mut Optimizer, held: Held, turn: usize,
         let (first, second) = (turn % k, (turn + 1) % k);
         match held {
             Held::TwoPaths if first != second => Gate::binary(vec![first, second], 0),
-            Held::OnePath | Held::TwoPaths => Gate::Path(first),
+            // One gate that is always open: a search would not even record such a step.
+            Held::TwoPaths => Gate::binary(vec![first], 0),
+            Held::OnePath => Gate::Path(first),
             Held::AllPaths => Gate::mixed((0..k).collect(), &vec![1.0 / k as f64; k]),
         }
     });

@@ -32,6 +32,7 @@ mod memory;
 mod proxyless_gradient;
 mod proxyless_reinforce;
 mod state;
+mod within;
 
 pub use alphas::{Alphas, through_softmax};
 pub use config::{LatencyGoal, LatencyTerm, Method, Paths, SearchConfig};
@@ -238,6 +239,21 @@ impl Search {
     pub fn best(&self) -> Arch {
         let edges = self.supernet.edges();
         let choices = edges.iter().zip(self.alphas.argmax()).map(|(edge, i)| edge.candidates[i].clone());
+        Arch::new(self.supernet.space(), choices.collect()).expect("candidates of the edges")
+    }
+
+    /// The most probable network among those that the latency model gives at most the target's time; [`best`](Search::best) if there is
+    /// no target.
+    pub fn best_within_target(&self) -> Arch {
+        let within = self
+            .config
+            .latency
+            .as_ref()
+            .zip(self.latency.as_ref())
+            .and_then(|(goal, latency)| within::most_probable_within(&self.alphas, latency, goal.target_ms));
+        let Some(choices) = within else { return self.best() };
+        let edges = self.supernet.edges();
+        let choices = edges.iter().zip(choices).map(|(edge, i)| edge.candidates[i].clone());
         Arch::new(self.supernet.space(), choices.collect()).expect("candidates of the edges")
     }
 
