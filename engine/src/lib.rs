@@ -10,6 +10,7 @@ pub mod memory;
 pub mod ops;
 pub mod parallel;
 pub mod reference;
+pub mod replay;
 pub mod rng;
 pub mod shape;
 pub mod tensor;
