@@ -121,12 +121,26 @@ fn encode(weights: State, optimizer: State, metadata: &Metadata) -> Result<Vec<u
     tensors.extend(optimizer.into_iter().map(|(name, shape, values)| (format!("{OPTIMIZER}{name}"), shape, values)));
     let blank = Metadata { sha256: String::new(), ..metadata.clone() };
     let text = serde_json::to_string(&blank).map_err(|e| Failure::work(format!("checkpoint metadata: {e}")))?;
-    let sorted = tensors.iter().map(|(name, shape, values)| (name.as_str(), (shape, values.as_slice())));
-    let sum = checksum(sorted.collect(), &text);
-    let text = text.replacen(BLANK, &format!("{{\"sha256\":\"{sum}\""), 1);
+    let text = seal(&tensors, &text);
     weights::encode(&tensors, HashMap::from([(KEY.to_string(), text)]))
 }
 
+/// Metadata whose first field is an empty `sha256`, with the checksum over it and all tensors put in.
+pub(super) fn seal(tensors: &[(String, Shape, Vec<f32>)], text: &str) -> String {
+    let sorted = tensors.iter().map(|(name, shape, values)| (name.as_str(), (shape, values.as_slice())));
+    let sum = checksum(sorted.collect(), text);
+    text.replacen(BLANK, &format!("{PREFIX}{sum}\""), 1)
+}
+
+/// Whether metadata and tensors are those that were [sealed](seal).
+pub(super) fn unsealed(tensors: &Tensors, text: &str) -> bool {
+    let Some((sum, rest)) = text.strip_prefix(PREFIX).and_then(|text| text.split_at_checked(64)) else { return false };
+    let tensors = tensors.iter().map(|(name, (shape, values))| (name.as_str(), (shape, values.as_slice())));
+    checksum(tensors.collect(), &format!("{PREFIX}{rest}")) == sum
+}
+
+/// How the metadata's text begins, checksum or not.
+const PREFIX: &str = "{\"sha256\":\"";
 /// How the metadata's text begins when the checksum is not yet in it.
 const BLANK: &str = "{\"sha256\":\"\"";
 
@@ -170,10 +184,7 @@ fn verify(file: &weights::WeightFile) -> Result<Option<Metadata>, String> {
         };
     };
     let damaged = "the checkpoint is damaged: its checksum does not match what it holds; take another copy";
-    let prefix = "{\"sha256\":\"";
-    let (sum, rest) = text.strip_prefix(prefix).and_then(|t| t.split_at_checked(64)).ok_or(damaged)?;
-    let tensors = file.tensors.iter().map(|(name, (shape, values))| (name.as_str(), (shape, values.as_slice())));
-    if checksum(tensors.collect(), &format!("{prefix}{rest}")) != sum {
+    if !unsealed(&file.tensors, text) {
         return Err(damaged.into());
     }
     let metadata: Metadata = serde_json::from_str(text)

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod checkpoint;
 pub mod curves;
+pub mod halted;
 pub mod metrics;
 pub mod record;
 pub mod weights;

@@ -11,6 +11,7 @@ pub use evaluate::{Tested, evaluate};
 pub use report::Reporter;
 pub use screen::{Alone, QUIET, Screen, bar, standing, summary};
 pub use session::{Pictures, Run, Session};
+pub use step::loss_of;
 
 use crate::config::Config;
 use crate::failure::Failure;

@@ -1,8 +1,10 @@
 //! Finding where the first NaN or infinity of a step came from, by taking the step again and watching.
 
-use engine::{Shape, Tensor, autograd};
+use engine::Tensor;
+use engine::autograd::{self, Input, Node};
 use nn::Param;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Whether every value is finite: only then is each 0 times itself, and their sum, 0. (This vectorises; a search does not.)
@@ -15,42 +17,75 @@ pub fn first(params: &[(String, Param)], forward: impl FnOnce() -> Tensor) -> St
     if let Some((name, _)) = params.iter().find(|(_, param)| !is_clean(param.value().data())) {
         return format!("{name} was already not finite before the step, so the update before was too large");
     }
-    let found: Rc<RefCell<Option<(&'static str, Shape)>>> = Rc::default();
-    let count = Rc::new(RefCell::new(0usize));
+    let modules = Modules::of(params);
+    let found: Rc<RefCell<Option<String>>> = Rc::default();
     let loss = {
-        let (found, count) = (found.clone(), count.clone());
+        let (found, modules) = (found.clone(), modules.clone());
+        let (mut count, mut last) = (0, None);
         let watch = move |output: &Tensor, doc: engine::OpDoc| {
             let mut found = found.borrow_mut();
-            if found.is_none() {
-                *count.borrow_mut() += 1;
-                if !is_clean(output.data()) {
-                    *found = Some((doc.name, output.shape()));
-                }
+            if found.is_some() {
+                return;
             }
+            count += 1;
+            let own = output.node().and_then(|node| modules.read_by(node));
+            if !is_clean(output.data()) {
+                let place = match (&own, &last) {
+                    (Some(own), _) => format!(", in {own}"),
+                    (None, Some(last)) => format!(", after {last}"),
+                    _ => String::new(),
+                };
+                let (name, shape) = (doc.name, output.shape());
+                let text = format!(
+                    "the first op with a non-finite output is {name} {shape}, op {count} of the forward pass{place}"
+                );
+                *found = Some(text);
+            }
+            last = own.or(last.take());
         };
         autograd::observe(watch, forward)
     };
-    if let Some((name, shape)) = found.take() {
-        let nth = count.take();
-        return format!("the first op with a non-finite output is {name} {shape}, op {nth} of the forward pass");
-    }
-    first_of_backward(params, &loss)
+    found.take().unwrap_or_else(|| first_of_backward(params, &modules, &loss))
 }
 
-fn first_of_backward(params: &[(String, Param)], loss: &Tensor) -> String {
+/// The modules of a network, by the tape's leaves.
+#[derive(Clone)]
+struct Modules(HashMap<u64, String>);
+
+impl Modules {
+    fn of(params: &[(String, Param)]) -> Modules {
+        let module = |(name, param): &(String, Param)| {
+            let (module, _) = name.rsplit_once('.')?;
+            Some((param.value().node()?.id(), module.to_string()))
+        };
+        Modules(params.iter().filter_map(module).collect())
+    }
+
+    /// The module whose parameter a node reads.
+    fn read_by(&self, node: &Node) -> Option<String> {
+        node.inputs().iter().find_map(|input| match input {
+            Input::Node(leaf) => self.0.get(&leaf.id()).cloned(),
+            Input::Constant(_) => None,
+        })
+    }
+}
+
+fn first_of_backward(params: &[(String, Param)], modules: &Modules, loss: &Tensor) -> String {
     let mut steps = loss.backward_steps(Tensor::full(loss.shape(), 1.0)).keep_tape();
-    let mut before = "the loss";
+    let called = |node: &Node| {
+        let name = node.op().map(|op| op.doc().name)?;
+        Some(modules.read_by(node).map_or_else(|| name.to_string(), |module| format!("{name} in {module}")))
+    };
+    let mut before = "the loss".to_string();
     let bad = steps.find_map(|step| {
-        let clean = step.grad_output.as_ref().is_none_or(|g| is_clean(g.data()));
-        let op = step.node.op().map(|op| op.doc().name);
-        if clean {
-            before = op.unwrap_or(before);
-            return None;
+        if step.grad_output.as_ref().is_some_and(|g| !is_clean(g.data())) {
+            return Some(step.node);
         }
-        Some((step.node, op))
+        before = called(&step.node).unwrap_or(std::mem::take(&mut before));
+        None
     });
-    let Some((node, op)) = bad else { return "taken again, every value was finite".into() };
-    let of = match op {
+    let Some(node) = bad else { return "taken again, every value was finite".into() };
+    let of = match called(&node) {
         Some(op) => format!("the output of {op} {}", node.shape()),
         None => {
             let is_it = |param: &Param| param.value().node().is_some_and(|leaf| leaf.id() == node.id());
@@ -86,6 +121,18 @@ mod tests {
         let w = params[0].1.value();
         let message = first(&params, || w.relu().scale(1e30).relu().sum());
         assert_eq!(message, "the first op with a non-finite output is scale (2), op 2 of the forward pass");
+    }
+
+    #[test]
+    fn the_module_is_named_by_what_it_reads() {
+        let params =
+            vec![("block.0.fc.weight".to_string(), Param::new(Tensor::full([2, 2], 1e30), ParamKind::LinearWeight))];
+        let w = params[0].1.value();
+        let x = Tensor::full([1, 2], 1e20);
+        let message = first(&params, || x.matmul(&w).sum());
+        assert!(message.ends_with("is matmul (1, 2), op 1 of the forward pass, in block.0.fc"), "{message}");
+        let message = first(&params, || w.scale(1e-30).scale(1e38).scale(1e38).sum());
+        assert!(message.ends_with("op 3 of the forward pass, after block.0.fc"), "{message}");
     }
 
     #[test]

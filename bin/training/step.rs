@@ -4,6 +4,7 @@ use super::Trainer;
 use super::evaluate::count_correct;
 use super::non_finite;
 use crate::failure::Failure;
+use crate::run::halted;
 use data::Batch;
 use engine::{Gradients, Tensor};
 use nn::{Context, Param};
@@ -45,23 +46,28 @@ impl Trainer {
         Context::train(self.config.seed, step).with_algorithm(self.config.conv_algorithm.into())
     }
 
-    /// The step again, watched op by op, to say where the first value that is not finite came from.
+    /// The step again, watched op by op, to say where the first value that is not finite came from; and saved, to be looked into.
     fn diagnose(&self, images: &Tensor, batch: &Batch, step: u64, loss: f32) -> Failure {
+        let Trainer { config, dataset, model, lr, .. } = self;
         let what = if loss.is_finite() { "a gradient is not finite".into() } else { format!("the loss is {loss}") };
-        let smoothing = self.config.training.label_smoothing;
+        let smoothing = config.training.label_smoothing;
         let ctx = self.context(step);
-        let cause =
-            non_finite::first(&self.model.params(), || loss_of(&self.model.forward(images, &ctx), batch, smoothing));
+        let cause = non_finite::first(&model.params(), || loss_of(&model.forward(images, &ctx), batch, smoothing));
+        let about = halted::About::new(config, dataset, model, (step, *lr), batch, &format!("{what}; {cause}"));
+        let run = self.run.path();
+        let look = match halted::write(run, &about, model, &dataset.train, batch) {
+            Ok(_) => format!("look into it with: pleach step {} --nan", run.display()),
+            Err(failure) => format!("the step could not be saved to be looked into ({failure})"),
+        };
         Failure::work(format!(
-            "step {step} (lr {}): {what}; {cause}; the last checkpoint is kept: try a lower --lr, --clip 1 or a warm-up \
-             (--set schedule.warmup_steps=400)",
-            self.lr
+            "step {step} (lr {lr}): {what}; {cause}; the last checkpoint is kept: try a lower --lr, --clip 1 or a warm-up \
+             (--set schedule.warmup_steps=400); {look}"
         ))
     }
 }
 
 /// Mean cross-entropy of the batch; of mixed images, that of both labels in their shares.
-fn loss_of(logits: &Tensor, batch: &Batch, label_smoothing: f32) -> Tensor {
+pub fn loss_of(logits: &Tensor, batch: &Batch, label_smoothing: f32) -> Tensor {
     let own = logits.cross_entropy(&batch.labels, label_smoothing);
     match &batch.mixed {
         None => own,
