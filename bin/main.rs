@@ -6,6 +6,7 @@ mod compare;
 mod config;
 mod eval;
 mod failure;
+mod gradcheck;
 mod images;
 mod latency;
 mod models;
@@ -20,6 +21,7 @@ mod run;
 mod search;
 mod signals;
 mod spaces;
+mod step;
 mod topology;
 mod train;
 mod training;
@@ -47,6 +49,8 @@ enum Command {
     Topology(Box<topology::Args>),
     Latency(latency::Args),
     Search(Box<search::Args>),
+    Step(Box<step::Args>),
+    Gradcheck(Box<gradcheck::Args>),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +65,8 @@ fn main() -> ExitCode {
         Command::Topology(args) => topology::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Search(args) => search::run(&args),
+        Command::Step(args) => step::run(&args),
+        Command::Gradcheck(args) => gradcheck::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,8 @@
 //! A content-security policy lets exactly this style and this script run, by their hashes; whatever a name in the trace contains, it
 //! stays text.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 const SHELL: &str = include_str!("page/page.html");
@@ -64,19 +66,7 @@ fn inert(json: &str) -> String {
 
 /// A hash as the policy names it.
 fn source(text: &str) -> String {
-    format!("'sha256-{}'", base64(&Sha256::digest(text)))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            out.push(if i <= chunk.len() { DIGITS[(word >> (18 - 6 * i) & 63) as usize] as char } else { '=' });
-        }
-    }
-    out
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
 }
 
 /// The script without comments and needless spaces: a quarter of a page without large tensors.
@@ -171,7 +161,7 @@ mod tests {
     #[test]
     fn the_page_without_a_trace_is_small() {
         let size = page("", "{}").len();
-        assert!(size < 120_000, "{size} bytes");
+        assert!(size < 120 * 1024, "{size} bytes");
     }
 
     #[test]
@@ -194,10 +184,5 @@ mod tests {
             "f(`a = ${b+c.map(d=>`${d} , `)} = ${{e}} `,g)"
         );
         assert_eq!(squeeze("x.replace(/a , b/, y)"), "x.replace(/a , b/, y)");
-    }
-
-    #[test]
-    fn base64_of_every_remainder() {
-        assert_eq!([&b""[..], b"f", b"fo", b"foo"].map(base64), ["", "Zg==", "Zm8=", "Zm9v"]);
     }
 }

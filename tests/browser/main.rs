@@ -1,4 +1,5 @@
-//! The page of `pleach step --html` in headless Chromium, driven by `suite.mjs`. Where node, a Chromium or the packages of
+//! The pages of `pleach step --html` in headless Chromium, driven by `suite.mjs`: those of synthetic traces that hold every oddity, and
+//! those of every lesson and some networks as the program writes them. Where node, a Chromium or the packages of
 //! `package.json` are missing, the test passes and says what was not tested and how to get it.
 #![forbid(unsafe_code)]
 
@@ -62,6 +63,30 @@ fn render(folder: &Path) {
     }
 }
 
+/// Has the program write the pages that people will open: every lesson, and networks on real images.
+fn generate(folder: &Path) {
+    let pleach = || Command::new(env!("CARGO_BIN_EXE_pleach"));
+    let listed = pleach().args(["step", "--list-lessons", "--json"]).output().expect("pleach starts");
+    let listed = String::from_utf8(listed.stdout).expect("text");
+    let names = listed.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("an object a line");
+        line["lesson"].as_str().expect("a name").to_string()
+    });
+    let mut pages: Vec<[String; 3]> = names.map(|name| [format!("lesson-{name}"), "--lesson".into(), name]).collect();
+    pages.extend(
+        ["resnet20", "sparsenet40-12", "preact-resnet110"].map(|name| [name.into(), "--model".into(), name.into()]),
+    );
+    for [file, flag, value] in pages {
+        let mut command = pleach();
+        command.args(["step", &flag, &value, "--html"]).arg(folder.join(format!("{file}.html")));
+        if flag == "--model" {
+            command.args(["--images", "7"]);
+        }
+        let output = command.output().expect("pleach starts");
+        assert!(output.status.success(), "{value}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 #[test]
 fn the_page_in_a_browser() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
@@ -76,6 +101,7 @@ fn the_page_in_a_browser() {
     let made = Command::new(&node).arg(here.join("traces.mjs")).arg(place.path()).status().expect("node");
     assert!(made.success(), "traces.mjs failed");
     render(place.path());
+    generate(place.path());
     let out = Command::new(&node)
         .arg(here.join("suite.mjs"))
         .arg(place.path())

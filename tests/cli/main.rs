@@ -4,9 +4,11 @@
 mod bad_input;
 mod compare;
 mod crashes;
+mod gradcheck;
 mod resuming;
 mod running;
 mod search;
+mod step;
 mod surface;
 mod topology;
 

@@ -34,6 +34,9 @@ function* spread(index, shape, outShape) {
   yield* every(outShape, outShape.map((_, axis) => (axis < shift || shape[axis - shift] === 1 ? null : index[axis - shift])));
 }
 
+/** The right classes. */
+const labelsOf = op => [op.attributes.labels].flatMap(labels => (typeof labels === 'string' ? JSON.parse(labels) : labels));
+
 /** Terms that are single values. */
 function* everyValue(x, fixed) {
   for (const at of every(x.shape, fixed)) yield { of: [[x, 'value', at]] };
@@ -244,7 +247,7 @@ const RULES = {
   },
   cross_entropy: {
     words(op, [x], what, index, y) {
-      const labels = [op.attributes?.labels].flatMap(l => (typeof l === 'string' ? JSON.parse(l) : l));
+      const labels = labelsOf(op);
       const [rows, classes] = x.shape;
       const smooth = attribute(op, 'label_smoothing', 0);
       const target = (n, k) => (k === labels[n] ? 1 - smooth : 0) + smooth / classes;

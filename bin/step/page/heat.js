@@ -80,7 +80,8 @@ function drawHeat(canvas, plane, { reach, scale = 'linear', room = 400, most = 6
   canvas.height = Math.round(height * ratio);
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
-  const context = canvas.getContext('2d');
+  // In main memory: a small map is drawn once, and a surface on the GPU costs more than its pixels.
+  const context = canvas.getContext('2d', { willReadFrequently: true });
   context.scale(ratio, ratio);
   const numbers = digits && side >= DIGITS;
   context.textAlign = 'center';
@@ -170,7 +171,7 @@ function frame(context, r, c, side) {
 
 /** The colour bar under a map, as a picture; its ends are written beside it. */
 function drawBar(canvas) {
-  const context = canvas.getContext('2d');
+  const context = canvas.getContext('2d', { willReadFrequently: true });
   for (let x = 0; x < canvas.width; x++) {
     context.fillStyle = css(colour((x / (canvas.width - 1)) * 2 - 1));
     context.fillRect(x, 0, 1, canvas.height);

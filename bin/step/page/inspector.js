@@ -71,7 +71,7 @@ class Inspector {
   draw(marks = []) {
     const { plane } = this.current;
     const { state } = this.app;
-    const room = Math.max(200, Math.min(440, this.host.clientWidth - 64));
+    const room = Math.max(200, Math.min(440, this.app.width - 90));
     this.side = drawHeat(this.canvas, plane, { reach: this.reach, scale: SCALES[state.scale].name, room, most: 72, digits: true, cursor: this.cursor(), marks });
   }
 

@@ -90,6 +90,12 @@ class App {
     history[replace ? 'replaceState' : 'pushState'](null, '', hash);
   }
 
+  /** Takes the width there is, once: asking for it at every step would lay the page out twice. */
+  measure() {
+    this.width = byId('main').clientWidth;
+    this.refresh();
+  }
+
   /** Draws everything from the state. */
   refresh() {
     const start = performance.now();
@@ -402,11 +408,8 @@ class App {
     };
     window.addEventListener('popstate', moved);
     window.addEventListener('hashchange', moved);
-    let width = window.innerWidth;
     window.addEventListener('resize', () => {
-      if (window.innerWidth === width) return;
-      width = window.innerWidth;
-      this.refresh();
+      if (byId('main').clientWidth !== this.width) this.measure();
     });
     for (const node of document.querySelectorAll('button[aria-keyshortcuts]')) node.title = `${node.title || node.ariaLabel || node.textContent} (${node.getAttribute('aria-keyshortcuts').replace('Arrow', '')})`;
     listenToKeys(this);
@@ -463,7 +466,7 @@ function open() {
   Object.assign(app.state, change);
   if (change.tensor !== undefined && change.view === undefined) app.state.view = change.pass === 'backward' ? 'grad' : 'value';
   app.settleChoice();
-  app.refresh();
+  app.measure();
   app.writeHash(true);
   document.documentElement.dataset.opened = performance.now().toFixed(0);
 }

@@ -5,6 +5,8 @@ const MOST_COPIED = 4096;
 
 const identifier = name => name.replace(/[^A-Za-z0-9_]/g, '_').replace(/^(\d)/, '_$1') || 'x';
 
+const nameOf = tensor => identifier(tensor.role === 'parameter' ? shortName(tensor) : tensor.name.split('.').at(-1));
+
 const literal = x => (Number.isNaN(x) ? 'np.nan' : x === Infinity ? 'np.inf' : x === -Infinity ? '-np.inf' : exact(x));
 
 function array(name, values, tensor) {
@@ -68,6 +70,27 @@ const NUMPY = {
     forward: ([x], y, op) => [`axes = tuple(range(${x}.ndim - 1))`, `sigma = np.sqrt(${x}.var(axes) + ${attribute(op, 'eps', 1e-5)})`, `${y} = (${x} - ${x}.mean(axes)) / sigma`],
     backward: ([x], y, g) => [`grad_${x} = (${g} - ${g}.mean(axes) - ${y} * (${g} * ${y}).mean(axes)) / sigma`],
   },
+  scale_shift: {
+    forward: ([x, a], y) => [`${y} = ${a}[0] * ${x} + ${a}[1]`],
+    backward: ([x, a], y, g) => [`axes = tuple(range(${g}.ndim - 1))`, `grad_${x} = ${g} * ${a}[0]`, `grad_${a} = np.stack([(${g} * ${x}).sum(axes), ${g}.sum(axes)])`],
+  },
+  moments: {
+    forward: ([x], y) => [`axes, M = tuple(range(${x}.ndim - 1)), ${x}.size // ${x}.shape[-1]`, `${y} = np.stack([${x}.mean(axes), ${x}.var(axes)])`],
+    backward: ([x], y, g) => [`grad_${x} = ${g}[0] / M + ${g}[1] * 2 / M * (${x} - ${y}[0])`],
+  },
+  fold_batch_norm: {
+    forward: (names, y, op) => {
+      const [gamma, beta] = names.slice(-2);
+      return [`mean, var = np.concatenate([${names.slice(0, -2).join(', ')}], 1)`, `sigma = np.sqrt(var + ${attribute(op, 'eps', 1e-5)})`, `scale = ${gamma} / sigma`, `${y} = np.stack([scale, ${beta} - mean * scale])`];
+    },
+    backward: (names, y, g) => [`t = ${g}[0] - mean * ${g}[1]`, `grad_${names.at(-2)}, grad_${names.at(-1)} = t / sigma, ${g}[1]`, `grad_moments = np.stack([-scale * ${g}[1], -scale * t / (2 * sigma**2)])`],
+  },
+  cross_entropy: {
+    forward: ([x], y, op, out, [logits]) => [
+      `labels, s = np.array(${JSON.stringify(labelsOf(op))}), ${attribute(op, 'label_smoothing', 0)}`, `target = (1 - s) * np.eye(${logits.shape[1]})[labels] + s / ${logits.shape[1]}`,
+      `p = np.exp(${x} - ${x}.max(-1, keepdims=True))`, 'p /= p.sum(-1, keepdims=True)', `${y} = -(target * np.log(p)).sum() / len(p)`],
+    backward: ([x], y, g) => [`grad_${x} = ${g} * (p - target) / len(p)`],
+  },
   concat: {
     forward: (maps, y) => [`${y} = np.concatenate([${maps.join(', ')}], -1)`],
     backward: (maps, y, g) => [`${maps.map(map => `grad_${map}`).join(', ')}${maps.length === 1 ? ',' : ''} = np.split(${g}, np.cumsum([${maps.slice(0, -1).map(map => `${map}.shape[-1]`).join(', ')}], dtype=int), -1)`],
@@ -86,7 +109,8 @@ function binary(sign, backward) {
       'def unbroadcast(a, like):',
       '    a = a.sum(tuple(range(a.ndim - like.ndim)))',
       '    return a.sum(tuple(i for i, n in enumerate(like.shape) if n == 1), keepdims=True) if like.ndim else a',
-      ...backward(names, y, g).map(([name, text]) => `grad_${name} = unbroadcast(${text}, ${name})`)],
+      // An operand that is read twice gets the sum of both.
+      ...backward(names, y, g).map(([name, text], i) => `grad_${name} ${i && name === names[0] ? '+=' : '='} unbroadcast(${text}, ${name})`)],
   };
 }
 
@@ -96,11 +120,11 @@ function numpy(app) {
   const inputs = op.inputs.map(id => trace.tensor(id));
   const output = trace.tensor(op.output);
   const names = inputs.map((tensor, i) => {
-    const name = identifier(shortName(tensor));
-    const first = inputs.findIndex(other => identifier(shortName(other)) === name);
+    const name = nameOf(tensor);
+    const first = inputs.findIndex(other => nameOf(other) === name);
     return first === i || inputs[first].id === tensor.id ? name : `${name}_${i}`;
   });
-  let y = identifier(shortName(output));
+  let y = nameOf(output);
   if (names.includes(y)) y += '_out';
   const code = NUMPY[op.op];
   const comment = text => `# ${String(text ?? '').replace(/[\r\n\u2028\u2029]+/g, ' ')}`;
@@ -110,7 +134,7 @@ function numpy(app) {
     if (!written.has(name)) lines.push(array(name, inputs[i].value, inputs[i]));
     written.add(name);
   });
-  lines.push('', ...(code ? code.forward(names, y, op, output) : [array(y, output.value, output)]));
+  lines.push('', ...(code ? code.forward(names, y, op, output, inputs) : [array(y, output.value, output)]));
   if (state.pass === 'backward') {
     const g = `grad_${y}`;
     lines.push('', ...op.vjp.map(vjp => comment(vjp.text)), array(g, output.grad, output), ...(code ? code.backward(names, y, g, op) : []));
