@@ -12,9 +12,9 @@ svg { color-scheme: light dark; font: 11px system-ui, -apple-system, 'Segoe UI',
 .title { font-size: 17px; font-weight: 600; } .none { fill: none; stroke: #8c959f; stroke-dasharray: 4 3; }
 @media (prefers-color-scheme: dark) { .page { fill: #0d1117; } .ink { fill: #e6edf3; } .soft { fill: #9198a1; } .link, .none { stroke: #6e7681; } }";
 
-/// Boxes in a row of the drawing.
+/// Boxes in a row of the drawing, at most.
 const COLUMNS: usize = 8;
-const CELL: (f64, f64) = (104.0, 128.0);
+const CELL: (f64, f64) = (104.0, 148.0);
 const LEFT: f64 = 28.0;
 const TOP: f64 = 84.0;
 
@@ -79,9 +79,11 @@ fn bar(op: &Op) -> String {
 /// As SVG: a box a choice, wide as its window, high as its expansion, coloured by its operation.
 pub fn svg(title: &str, arch: &Arch, classes: usize, latency: Option<&ExpectedLatency>) -> String {
     let choices = choices(arch, classes, latency);
-    let columns = COLUMNS.min(choices.len().max(1));
-    let rows = choices.len().div_ceil(columns);
-    let width = (2.0 * LEFT + columns as f64 * CELL.0).max(420.0);
+    let rows = choices.len().div_ceil(COLUMNS).max(1);
+    // Rows of nearly equal length.
+    let columns = choices.len().div_ceil(rows).max(1);
+    // The title needs the room.
+    let width = (2.0 * LEFT + columns as f64 * CELL.0).max(760.0);
     let height = TOP + rows as f64 * CELL.1 + 8.0;
     let mut names: Vec<String> = vec![];
     for edge in arch.space().edges() {
