@@ -36,7 +36,7 @@ fn program(desk: &mut Desk) -> Tensor {
     let miss = desk.name("y - wanted", y.add(&wanted));
     let loss = desk.name("loss", miss.mul(&miss).sum());
 
-    desk.forward("p", "Softmax of alpha: 0.46, 0.34 and 0.19.");
+    desk.forward("p", "Softmax of alpha: 0.47, 0.34 and 0.19.");
     desk.forward(
         "gate",
         "Forward, the drawn gate: 1 for the layer, 0 for the others. The constant that was added is `drawn - p`.",

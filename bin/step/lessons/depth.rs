@@ -26,6 +26,7 @@ fn program(desk: &mut Desk) -> Tensor {
     let x = desk.input("x", normal([4, WIDTH], 0, 1.0));
     // Half of what would keep the variance: both networks are shown where depth hurts.
     let std = 0.5 * (2.0 / WIDTH as f32).sqrt();
+    let readout = normal([4, WIDTH], 99, 0.1);
     let mut ends = vec![];
     for (network, bypass) in [("plain", false), ("residual", true)] {
         let mut h = x.clone();
@@ -36,7 +37,7 @@ fn program(desk: &mut Desk) -> Tensor {
             let branch = h.matmul(&weight).relu();
             h = if bypass { h.add(&branch) } else { branch };
         }
-        ends.push(desk.name(network, h.mul(&h).mean().add_scalar(1e-30).log()));
+        ends.push(desk.name(network, h.mul(&readout).sum()));
     }
     let loss = desk.name("loss", ends[0].add(&ends[1]));
 
@@ -44,7 +45,10 @@ fn program(desk: &mut Desk) -> Tensor {
         "plain.1.linear",
         "The first of forty layers. Both networks start from the same `x` and use the same forty weights.",
     );
-    desk.forward("plain", "The logarithm of the mean square of what comes out: its gradient with respect to the output does not depend on its scale.");
+    desk.forward(
+        "plain",
+        "What comes out, times fixed numbers, summed. The gradient of the output is these numbers, the same for both networks.",
+    );
     desk.forward("residual.1.add", "The bypass: the layer's output is added to its input.");
     desk.backward(
         "residual.40.add",
@@ -60,8 +64,8 @@ fn program(desk: &mut Desk) -> Tensor {
         "Now the plain network: there is no way around. Its gradient starts at norm {grad plain.40.relu}.",
     )
     .ask(
-        "After forty layers without a bypass, the norm is",
-        &["About the same", "A hundredth", "Less than a billionth"],
+        "After forty layers without a bypass, how much of this norm is left?",
+        &["About all", "A hundredth", "Less than a millionth"],
         2,
     );
     desk.backward("plain.20.linear", "Half way: {grad plain.20.linear}.");

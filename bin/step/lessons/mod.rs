@@ -114,6 +114,19 @@ mod tests {
     }
 
     #[test]
+    fn without_a_bypass_the_gradient_dies_out_and_with_one_it_does_not() {
+        let (recording, _) = depth::LESSON.record().expect("runs");
+        let norm = |name: &str| {
+            let slot = recording.tensors.iter().find(|slot| slot.name == name).expect("named");
+            crate::step::record::stats::norm(slot.grad.as_ref().expect("a gradient").data())
+        };
+        let plain = norm("plain.1.linear") / norm("plain.40.relu");
+        assert!(plain > 0.0 && plain < 1e-6, "{plain}");
+        let residual = norm("residual.1.add") / norm("residual.40.add");
+        assert!(residual > 0.5, "{residual}");
+    }
+
+    #[test]
     fn a_slip_in_a_name_is_answered_with_the_nearest() {
         let message = find("chain-rul").err().expect("unknown").to_string();
         assert!(message.contains("did you mean 'chain-rule'?"), "{message}");
