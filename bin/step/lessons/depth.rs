@@ -11,7 +11,7 @@ pub(super) const LESSON: Lesson = Lesson {
     intro: "Two networks of forty layers with the same weights, one after the other on one tape. The plain one is `h = relu(h W)`; the residual one \
             `h = h + relu(h W)`: the same layer with a bypass around it.\n\n\
             The backward pass walks the residual network first, then the plain one. Watch the norm of the gradient: every plain layer multiplies it by \
-            something below 1, and forty such factors leave nothing. Around the bypass it arrives whole.",
+            something below 1, and forty such factors leave nothing. The bypass hands it on whole, and the branches add to it.",
     program,
 };
 
