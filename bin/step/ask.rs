@@ -17,11 +17,19 @@ pub enum In {
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 pub struct Args {
-    /// Check one entry of a tensor's gradient, as in conv1.weight[0,1,2,3]; may be repeated
-    #[arg(long, value_name = "NAME[I,J,..]", help_heading = "Questions")]
+    #[arg(
+        long,
+        help = "Check one entry of a tensor's gradient, as in conv1.weight[0,1,2,3]; may be repeated",
+        value_name = "NAME[I,J,..]",
+        help_heading = "Questions"
+    )]
     check: Vec<String>,
-    /// Change one value and compute what follows, as in linear.bias[3]=0.5; may be repeated
-    #[arg(long, value_name = "NAME[I,J,..]=VALUE", help_heading = "Questions")]
+    #[arg(
+        long,
+        help = "Change one value and compute what follows, as in linear.bias[3]=0.5; may be repeated",
+        value_name = "NAME[I,J,..]=VALUE",
+        help_heading = "Questions"
+    )]
     what_if: Vec<String>,
     /// Precision of --what-if
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t = In::F32, help_heading = "Questions")]
