@@ -6,6 +6,7 @@ mod page;
 pub mod record;
 mod source;
 pub mod trace;
+mod tui;
 
 pub use source::{Args as Source, Prepared, prepare};
 
@@ -20,6 +21,8 @@ use trace::{About, Detail, Document};
 const PAGE: usize = 2_900_000;
 
 /// Step through one training step: every op, its values, its gradients
+///
+/// Without --html, --trace or a question it opens in the terminal: `?` lists the keys, docs/step.md tells more.
 ///
 /// Takes one step of a network (or a lesson) apart into plain ops, with formulas, who contributed what to each gradient, and
 /// finite-difference checks in f64.
@@ -70,7 +73,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.checks.is_some_and(|checks| checks > 100) {
         return Err(Failure::input("--checks: each costs two runs of its op in f64; take at most 100"));
     }
-    pool::with_threads(pool::check(args.threads)?, || step(args))
+    let threads = pool::check(args.threads)?;
+    if args.html.is_none() && args.trace.is_none() && !args.ask.any() && !args.json {
+        tui::check()?;
+        let waiting = tui::Waiting::for_recording(args.lesson.as_deref().unwrap_or("the step"));
+        let (recording, about) = pool::with_threads(threads, || recorded(args))?;
+        drop(waiting);
+        return tui::open(recording, about, threads);
+    }
+    pool::with_threads(threads, || step(args))
 }
 
 /// The step that is asked for.

@@ -9,6 +9,7 @@ mod resuming;
 mod running;
 mod search;
 mod step;
+mod step_terminal;
 mod surface;
 mod topology;
 
