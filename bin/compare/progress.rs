@@ -198,6 +198,10 @@ impl Screen for Part {
         Ok(())
     }
 
+    fn gradients(&mut self, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
     fn testing(&self) {
         let text = format!("{}  testing", self.name);
         self.overall.state().show(&text);

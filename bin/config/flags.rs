@@ -89,6 +89,9 @@ pub struct Flags {
     /// Minutes between checkpoints (0: after every step)
     #[arg(long, value_name = "MINUTES", help_heading = "Running", allow_hyphen_values = true)]
     checkpoint_minutes: Option<f32>,
+    /// Record the norm of each layer's gradient every N steps (default: 50), for `pleach utilisation`
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "50", help_heading = "Running")]
+    gradient_norms: Option<u64>,
     /// Test after every N epochs
     #[arg(long, value_name = "N", help_heading = "Running")]
     eval_every: Option<usize>,
@@ -168,6 +171,7 @@ impl Flags {
         lay("--conv-algorithm", "conv_algorithm", text(&self.conv_algorithm));
         lay("--max-steps", "training.max_steps", whole("--max-steps", self.max_steps)?);
         lay("--checkpoint-minutes", "training.checkpoint_minutes", number(self.checkpoint_minutes));
+        lay("--gradient-norms", "training.gradient_norms", whole("--gradient-norms", self.gradient_norms)?);
         lay("--eval-every", "training.eval_every", whole("--eval-every", self.eval_every)?);
         Ok(values)
     }

@@ -97,6 +97,8 @@ pub struct Training {
     pub eval_every: usize,
     /// Minutes between checkpoints; 0 saves after every step.
     pub checkpoint_minutes: f32,
+    /// Records the norm of each layer's gradient every this many steps; 0 never does. Changes nothing else.
+    pub gradient_norms: u64,
 }
 
 /// Update rules.
@@ -207,6 +209,7 @@ impl Default for Config {
                 clip: 0.0,
                 eval_every: 1,
                 checkpoint_minutes: 2.0,
+                gradient_norms: 0,
             },
             optimizer: Optimizer {
                 kind: OptimizerKind::Sgd,
@@ -289,8 +292,14 @@ impl Config {
 
     /// The fields that a resumed run may change without changing what it computes.
     /// (Where the images are may change: that they are the same, their fingerprint says.)
-    pub const FREE_ON_RESUME: [&'static str; 5] =
-        ["threads", "training.max_steps", "training.checkpoint_minutes", "init", "data.source"];
+    pub const FREE_ON_RESUME: [&'static str; 6] = [
+        "threads",
+        "training.max_steps",
+        "training.checkpoint_minutes",
+        "training.gradient_norms",
+        "init",
+        "data.source",
+    ];
 
     /// The first value that a resumed run may not change and that differs: its key, the old and the new one.
     pub fn first_fixed_difference(old: &Layers, new: &Layers) -> Option<(String, toml::Value, toml::Value)> {
@@ -311,6 +320,7 @@ impl Config {
         fixed.data.source = defaults.data.source;
         fixed.training.max_steps = defaults.training.max_steps;
         fixed.training.checkpoint_minutes = defaults.training.checkpoint_minutes;
+        fixed.training.gradient_norms = defaults.training.gradient_norms;
         // Derived serialisation of plain structs does not fail; an empty text would only make resuming refuse.
         let text = serde_json::to_string(&fixed).unwrap_or_default();
         Sha256::digest(text.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()

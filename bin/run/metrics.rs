@@ -4,6 +4,7 @@ use super::atomic;
 use super::checkpoint::Position;
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,15 @@ pub struct EpochLine {
     /// Whether `max_steps` ended the run before the epoch did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+}
+
+/// Norms of the gradients in one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GradientLine {
+    /// Counted from 1, over all epochs.
+    pub step: u64,
+    /// L2 norm of each weight's gradient, before any clipping.
+    pub gradient_norms: BTreeMap<String, f64>,
 }
 
 /// The files, open for adding lines.
@@ -112,6 +122,13 @@ impl Metrics {
 
     /// Adds a step's line; gives it back as JSON.
     pub fn step(&mut self, line: &StepLine) -> Result<String, Failure> {
+        let json = to_json(line)?;
+        self.jsonl.add(&json)?;
+        Ok(json)
+    }
+
+    /// Adds the norms of a step's gradients; gives the line back as JSON.
+    pub fn gradients(&mut self, line: &GradientLine) -> Result<String, Failure> {
         let json = to_json(line)?;
         self.jsonl.add(&json)?;
         Ok(json)

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::run::RunDir;
 use crate::run::checkpoint::{self, Best, Checkpoint, Metadata, Position, Sums};
 use crate::run::curves;
-use crate::run::metrics::{EpochLine, StepLine};
+use crate::run::metrics::{EpochLine, GradientLine, StepLine};
 use crate::signals::Stop;
 use data::{Dataset, Loader, LoaderConfig};
 use engine::memory;
@@ -167,6 +167,9 @@ impl Trainer {
                 images_per_s: (images as f64 / seconds) as f32,
             };
             self.reporter.step(&line, &self.state.sums)?;
+            if let Some(gradient_norms) = done.gradient_norms {
+                self.reporter.gradients(&GradientLine { step, gradient_norms })?;
+            }
             let epoch_goes_on = self.state.position.batch < self.batches;
             if epoch_goes_on && self.saved.elapsed().as_secs_f32() >= 60.0 * self.config.training.checkpoint_minutes {
                 self.save_last()?;

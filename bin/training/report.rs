@@ -4,7 +4,7 @@ use super::screen::Screen;
 use crate::failure::Failure;
 use crate::run::RunDir;
 use crate::run::checkpoint::{Position, Sums};
-use crate::run::metrics::{EpochLine, Metrics, StepLine};
+use crate::run::metrics::{EpochLine, GradientLine, Metrics, StepLine};
 use crate::run::record;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -45,6 +45,12 @@ impl Reporter {
     pub fn step(&mut self, line: &StepLine, sums: &Sums) -> Result<(), Failure> {
         let json = self.metrics.step(line)?;
         self.screen.step(line, sums, &json)
+    }
+
+    /// Reports the gradients of a step.
+    pub fn gradients(&mut self, line: &GradientLine) -> Result<(), Failure> {
+        let json = self.metrics.gradients(line)?;
+        self.screen.gradients(&json)
     }
 
     /// Says that a test is running.

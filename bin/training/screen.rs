@@ -19,6 +19,8 @@ pub trait Screen: Send {
     fn say(&mut self, text: &str);
     /// A step was taken; `sums` are those of its epoch, `json` is the line of the metrics.
     fn step(&mut self, line: &StepLine, sums: &Sums, json: &str) -> Result<(), Failure>;
+    /// Gradients were measured; `json` is the line of the metrics.
+    fn gradients(&mut self, json: &str) -> Result<(), Failure>;
     /// A test is running.
     fn testing(&self);
     /// An epoch is over. Returns what is to be [said](Screen::say) about it.
@@ -114,6 +116,10 @@ impl Screen for Alone {
             None => {}
         }
         Ok(())
+    }
+
+    fn gradients(&mut self, json: &str) -> Result<(), Failure> {
+        if self.json { output::line(json) } else { Ok(()) }
     }
 
     fn testing(&self) {

@@ -8,6 +8,7 @@ use crate::run::halted;
 use data::Batch;
 use engine::{Gradients, Tensor};
 use nn::{Context, Param};
+use std::collections::BTreeMap;
 
 /// What a step yields.
 pub struct Done {
@@ -15,6 +16,8 @@ pub struct Done {
     pub loss: f32,
     /// Images classified rightly; mixed ones count in parts.
     pub correct: f64,
+    /// L2 norm of each weight's gradient, where it was asked for.
+    pub gradient_norms: Option<BTreeMap<String, f64>>,
 }
 
 impl Trainer {
@@ -25,7 +28,7 @@ impl Trainer {
         let images = Tensor::from_slice(shape, &batch.images);
         let logits = self.model.forward(&images, &self.context(step));
         let loss = loss_of(&logits, batch, self.config.training.label_smoothing);
-        let done = Done { loss: loss.item(), correct: correct_of(&logits, batch) };
+        let mut done = Done { loss: loss.item(), correct: correct_of(&logits, batch), gradient_norms: None };
         if !done.loss.is_finite() {
             return Err(self.diagnose(&images, batch, step, done.loss));
         }
@@ -34,6 +37,10 @@ impl Trainer {
         let mut gradients = loss.backward();
         if !all_finite(&gradients, &params) {
             return Err(self.diagnose(&images, batch, step, done.loss));
+        }
+        let every = self.config.training.gradient_norms;
+        if every > 0 && step.is_multiple_of(every) {
+            done.gradient_norms = Some(norms(&gradients, &params));
         }
         if self.config.training.clip > 0.0 {
             nn::optim::clip_grad_norm(&mut gradients, &params, self.config.training.clip);
@@ -87,6 +94,13 @@ fn correct_of(logits: &Tensor, batch: &Batch) -> f64 {
             lambda * own + (1.0 - lambda) * count_correct(logits, &mixed.labels)
         }
     }
+}
+
+/// Of the weights of convolutions and linear layers.
+fn norms(gradients: &Gradients, params: &[(String, Param)]) -> BTreeMap<String, f64> {
+    let norm = |g: &Tensor| g.data().iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+    let weights = params.iter().filter(|(_, param)| param.kind().is_weight());
+    weights.filter_map(|(name, param)| Some((name.clone(), norm(gradients.get(&param.value())?)))).collect()
 }
 
 fn all_finite(gradients: &Gradients, params: &[(String, Param)]) -> bool {
