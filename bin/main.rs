@@ -19,12 +19,14 @@ mod pool;
 mod presets;
 mod run;
 mod search;
+mod select;
 mod signals;
 mod spaces;
 mod step;
 mod topology;
 mod train;
 mod training;
+mod utilisation;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -51,6 +53,8 @@ enum Command {
     Search(Box<search::Args>),
     Step(Box<step::Args>),
     Gradcheck(Box<gradcheck::Args>),
+    Utilisation(utilisation::Args),
+    Select(select::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +71,8 @@ fn main() -> ExitCode {
         Command::Search(args) => search::run(&args),
         Command::Step(args) => step::run(&args),
         Command::Gradcheck(args) => gradcheck::run(&args),
+        Command::Utilisation(args) => utilisation::run(&args),
+        Command::Select(args) => select::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,10 +1,12 @@
 //! Figures as SVG, for light and dark pages alike.
 
 mod chart;
+mod heat;
 mod scale;
 mod scatter;
 
 pub use chart::{Chart, Mark, Series};
+pub use heat::{Cell, Heat, Panel, character};
 pub use scatter::{Point, Scatter};
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito), a set for each background.

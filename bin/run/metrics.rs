@@ -161,6 +161,12 @@ pub fn read(folder: &Path) -> Option<(Vec<EpochLine>, Vec<f64>)> {
     Some((epochs, speeds))
 }
 
+/// The gradient norms that the run in `folder` recorded.
+pub fn gradients(folder: &Path) -> Vec<GradientLine> {
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
 fn to_json(line: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(line).map_err(|e| Failure::work(format!("metrics: {e}")))
 }

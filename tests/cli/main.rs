@@ -12,6 +12,7 @@ mod step;
 mod step_terminal;
 mod surface;
 mod topology;
+mod utilisation;
 
 use assert_cmd::Command;
 use serde_json::Value;
