@@ -2,6 +2,7 @@
 
 mod conv;
 mod kernel;
+mod memory;
 mod naive;
 mod peak;
 mod peers;
@@ -23,6 +24,7 @@ pub struct Args {
 enum What {
     Step(step::Args),
     Conv(conv::Args),
+    Memory(memory::Args),
     Peers(peers::Args),
     SearchMemory(search_memory::Args),
     SearchStep(search_step::Args),
@@ -33,6 +35,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.what {
         What::Step(args) => step::run(args),
         What::Conv(args) => conv::run(args),
+        What::Memory(args) => memory::run(args),
         What::Peers(args) => peers::run(args),
         What::SearchMemory(args) => search_memory::run(args),
         What::SearchStep(args) => search_step::run(args),

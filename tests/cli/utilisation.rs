@@ -87,3 +87,34 @@ fn what_a_learned_selection_found_becomes_a_network() {
     assert!(refused("2", "x.json").contains("ends in .toml"));
     assert!(place.refused(2, &["train", "--model", "wired-learned-mixed10-4-4"]).contains("goes with sum or concat"));
 }
+
+#[test]
+fn memory_of_lists_and_of_what_is_written_out() {
+    let place = Place::new();
+    let args =
+        ["bench", "memory", "--models", "densenet10-12,densenet22-12", "--batch", "2", "--written-out", "--json"];
+    let lines = objects(&place.done(&[&args[..], &["--svg", "memory.svg"]].concat()));
+    let expected = [
+        "activation_bytes",
+        "batch",
+        "extrapolated",
+        "layers",
+        "losses",
+        "model",
+        "params",
+        "peak_bytes",
+        "step_ms_median",
+        "written_out",
+    ];
+    assert_eq!((lines.len(), keys(&lines[0])), (4, expected.to_vec()));
+    let bytes = |i: usize, key: &str| lines[i][key].as_u64().expect("bytes");
+    for i in [0, 2] {
+        assert!(bytes(i, "activation_bytes") < bytes(i + 1, "activation_bytes") / 2, "{lines:?}");
+        assert!(bytes(i, "activation_bytes") < bytes(i, "peak_bytes"));
+    }
+    let again = objects(&place.done(&[&args[..], &["--threads", "1"]].concat()));
+    assert_eq!(again[2]["peak_bytes"], lines[2]["peak_bytes"], "the same on any number of threads");
+    assert!(fs::read_to_string(place.path("memory.svg")).expect("drawn").contains("written out"));
+    assert!(place.refused(2, &["bench", "memory", "--models", "densenet41-12"]).contains("near it are 40 and 43"));
+    assert!(place.refused(2, &["bench", "memory", "--batch", "0"]).contains("--batch is 0"));
+}
