@@ -8,7 +8,7 @@ mod peak;
 mod peers;
 mod search_memory;
 mod search_step;
-mod step;
+pub mod step;
 mod timing;
 
 use crate::failure::Failure;

@@ -65,7 +65,26 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     let threads = pool::check(args.threads)?;
-    let report = pool::with_threads(threads, || measure(args, threads, start))?;
+    let work = Work { algorithm: args.conv_algorithm, ..Work::on(&args.model, args.batch, args.warm_up, args.steps) };
+    let measured = pool::with_threads(threads, || measure(&work))?;
+    let Measured { times, first_step_done, allocations, peak_bytes, params, macs } = measured;
+    let images_per_s = args.batch as f64 / times.median() * 1e3;
+    let report = Report {
+        model: args.model.clone(),
+        batch: args.batch,
+        threads,
+        steps: times.count(),
+        images_per_s,
+        step_ms_median: times.median(),
+        step_ms_min: times.min(),
+        first_step_done_ms: first_step_done.saturating_duration_since(start).as_secs_f64() * 1e3,
+        gflops: 6.0 * macs as f64 * images_per_s / 1e9,
+        allocations,
+        peak_bytes,
+        peak_rss_bytes: peak_rss(),
+        params,
+        macs,
+    };
     if args.json {
         return output::print(&report);
     }
@@ -85,49 +104,77 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     ))
 }
 
-fn measure(args: &Args, threads: usize, start: Instant) -> Result<Report, Failure> {
-    const CLASSES: usize = 10;
-    let model = networks::build(&args.model, CLASSES, Some(0))?;
+/// What is timed.
+pub struct Work<'a> {
+    /// Network.
+    pub model: &'a str,
+    /// Images a step.
+    pub batch: usize,
+    /// Their height and width.
+    pub size: (usize, usize),
+    /// Classes that they are told apart into.
+    pub classes: usize,
+    /// How convolutions are computed.
+    pub algorithm: ConvAlgorithm,
+    /// Steps before those that are timed.
+    pub warm_up: usize,
+    /// Steps that are timed.
+    pub steps: usize,
+}
+
+impl Work<'_> {
+    /// On images of CIFAR-10's size.
+    pub fn on(model: &str, batch: usize, warm_up: usize, steps: usize) -> Work<'_> {
+        Work { model, batch, size: (32, 32), classes: 10, algorithm: ConvAlgorithm::Auto, warm_up, steps }
+    }
+}
+
+/// What came out.
+pub struct Measured {
+    /// Of the timed steps.
+    pub times: Times,
+    first_step_done: Instant,
+    allocations: usize,
+    peak_bytes: usize,
+    params: usize,
+    macs: u64,
+}
+
+/// Times training steps, on the pool that this is called in.
+pub fn measure(work: &Work) -> Result<Measured, Failure> {
+    let model = networks::build(work.model, work.classes, Some(0))?;
     let (params, macs) = (model.num_params(), model.macs());
     let mut rng = Rng::new(0, &[purpose::TEST]);
-    let images = Tensor::from_fn([args.batch, 32, 32, 3], |_| rng.normal());
-    let labels: Vec<usize> = (0..args.batch).map(|_| rng.below(CLASSES)).collect();
+    let images = Tensor::from_fn([work.batch, work.size.0, work.size.1, 3], |_| rng.normal());
+    let labels: Vec<usize> = (0..work.batch).map(|_| rng.below(work.classes)).collect();
     // As the step that the peers are timed on.
     let config = OptimizerConfig::Sgd { momentum: 0.9, nesterov: false, weight_decay: 1e-4, decoupled: false };
     let mut optimizer = Optimizer::new(config, model.params(), true);
     let mut number = 0;
     let mut step = || {
         number += 1;
-        let ctx = Context::train(0, number).with_algorithm(args.conv_algorithm.into());
+        let ctx = Context::train(0, number).with_algorithm(work.algorithm.into());
         let loss = model.forward(&images, &ctx).cross_entropy(&labels, 0.0);
         let gradients = loss.backward();
         optimizer.step(&gradients, 0.1);
         std::hint::black_box(loss.item());
     };
     let mut first_step_done = None;
-    for _ in 0..args.warm_up {
+    for _ in 0..work.warm_up {
         step();
-        first_step_done.get_or_insert_with(|| start.elapsed());
+        first_step_done.get_or_insert_with(Instant::now);
     }
     let before = memory::reset_peak();
-    let times = Times::of(args.steps, || {
+    let times = Times::of(work.steps, || {
         step();
-        first_step_done.get_or_insert_with(|| start.elapsed());
+        first_step_done.get_or_insert_with(Instant::now);
     });
-    let images_per_s = args.batch as f64 / times.median() * 1e3;
-    Ok(Report {
-        model: args.model.clone(),
-        batch: args.batch,
-        threads,
-        steps: times.count(),
-        images_per_s,
-        step_ms_median: times.median(),
-        step_ms_min: times.min(),
-        first_step_done_ms: first_step_done.unwrap_or_default().as_secs_f64() * 1e3,
-        allocations: memory::stats().allocations - before.allocations,
-        gflops: 6.0 * macs as f64 * images_per_s / 1e9,
-        peak_bytes: memory::stats().peak,
-        peak_rss_bytes: peak_rss(),
+    let after = memory::stats();
+    Ok(Measured {
+        times,
+        first_step_done: first_step_done.unwrap_or_else(Instant::now),
+        allocations: after.allocations - before.allocations,
+        peak_bytes: after.peak,
         params,
         macs,
     })

@@ -5,6 +5,7 @@ mod plan;
 mod progress;
 mod results;
 mod table;
+mod timing;
 
 use crate::config::{Config, Flags, Layers, presets};
 use crate::failure::Failure;
@@ -39,6 +40,9 @@ pub struct Args {
     /// Go on with a comparison: the named one, that of --out, or the newest; --models and --seeds add to it
     #[arg(long, value_name = "DIR", num_args = 0..=1, help_heading = "Running")]
     resume: Option<Option<PathBuf>>,
+    /// Time a training step of each network by itself, after the runs: their own times have in them what else the machine did
+    #[arg(long, help_heading = "Running")]
+    measure: bool,
     /// Print one JSON object a line (each epoch, then each row of the table), and nothing else, on standard output
     #[arg(long, help_heading = "Running")]
     json: bool,
@@ -52,7 +56,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Some(named) => resume(args, named.as_deref())?,
     };
     let config = recipe.config()?;
-    let comparison = Comparison { place, plan, recipe, config, json: args.json };
+    let comparison = Comparison { place, plan, recipe, config, measure: args.measure, json: args.json };
     comparison.run(&Stop::listen()?)
 }
 
@@ -118,6 +122,7 @@ struct Comparison {
     plan: Plan,
     recipe: Layers,
     config: Config,
+    measure: bool,
     json: bool,
 }
 
@@ -162,10 +167,7 @@ impl Comparison {
                 Ok(Ending::Interrupted) => {
                     overall.end();
                     self.report(&pictures)?;
-                    return Err(Failure::Interrupted(format!(
-                        "interrupted; everything done is saved; `pleach compare --resume {}` goes on",
-                        self.place.path().display()
-                    )));
+                    return Err(self.interrupted(if self.measure { " --measure" } else { "" }));
                 }
                 Ok(_) => {}
                 // The others are worth having all the same.
@@ -179,6 +181,9 @@ impl Comparison {
                 }
             }
             self.report(&pictures)?;
+        }
+        if self.measure {
+            self.time_steps(&pictures, &overall, stop)?;
         }
         overall.end();
         let rows = self.report(&pictures)?;
@@ -221,6 +226,30 @@ impl Comparison {
             session.start(&layers, Some(&folder), "", stop.clone(), screen)?
         };
         Ok(run.ending)
+    }
+
+    /// Times the networks by themselves; one that was timed before is timed again.
+    fn time_steps(&self, pictures: &Pictures, overall: &Overall, stop: &Stop) -> Result<(), Failure> {
+        let mut times = timing::read(self.place.path());
+        for model in &self.plan.models {
+            if stop.requested() {
+                overall.end();
+                self.report(pictures)?;
+                return Err(self.interrupted(" --measure"));
+            }
+            let time = timing::time(&model.name, &self.config, &pictures.dataset)?;
+            overall.say(&format!("{}: {:.1} ms a step by itself", model.label, time.step_ms));
+            times.insert(model.label.clone(), time);
+            timing::write(self.place.path(), &times)?;
+        }
+        Ok(())
+    }
+
+    fn interrupted(&self, flags: &str) -> Failure {
+        Failure::Interrupted(format!(
+            "interrupted; everything done is saved; `pleach compare --resume {}{flags}` goes on",
+            self.place.path().display()
+        ))
     }
 
     /// Writes table, figures and page from what the runs' folders hold.
@@ -270,6 +299,7 @@ impl Comparison {
             });
         }
         table::lines(rows).iter().try_for_each(|line| output::line(line))?;
+        output::line(results::timed(rows))?;
         output::line("front: nothing beats it in error and P parameters, M multiply-adds, T time of a step")?;
         output::line(&format!("the page with everything: {}", self.place.path().join("index.html").display()))
     }

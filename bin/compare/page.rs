@@ -1,7 +1,7 @@
 //! The figures of a comparison, and the page that has everything.
 
 use super::plan::Plan;
-use super::results::Row;
+use super::results::{self, Row};
 use super::table;
 use crate::plot::{Point, Scatter, escape};
 use std::fmt::Write as _;
@@ -74,10 +74,11 @@ pub fn page(facts: &Facts, plan: &Plan, rows: &[Row], figures: &[Figure]) -> Str
     }
     html.push_str("</dl>\n<h2>Results</h2>\n");
     write_table(&mut html, rows, plan.seeds.len());
-    html.push_str(
+    let _ = writeln!(
+        html,
         "<p class=\"note\">Test error is that after the last epoch; ± is the sample standard deviation over the seeds. Published errors \
-         are those of the papers, on CIFAR-10, with their much longer recipes. Steps are timed while training (forward, backward, update), so \
-         other work on the machine shows in them. Peak memory is that of all tensors.</p>\n",
+         are those of the papers, on CIFAR-10, with their much longer recipes. {} Peak memory is that of all tensors.</p>",
+        results::timed(rows)
     );
     let captions = [
         "Error against parameters: the param-performance curve.",

@@ -1,6 +1,7 @@
 //! What a comparison has found so far, read from the folders of its runs.
 
 use super::plan::{Member, Plan};
+use super::timing;
 use crate::networks;
 use crate::run::metrics::{self, EpochLine};
 use crate::run::record::{Record, State};
@@ -20,6 +21,8 @@ pub struct Row {
     pub images_per_s: Option<f64>,
     /// Median over all training steps, forward, backward and update, in ms.
     pub step_ms: Option<f64>,
+    /// Whether the two above were measured by themselves (`--measure`), not while the runs trained.
+    pub timed_alone: bool,
     /// Most bytes of tensors at any time.
     pub peak_bytes: Option<usize>,
     /// Mean over the seeds of the test error after the last epoch, in percent.
@@ -73,7 +76,7 @@ pub fn speed(folder: &Path) -> Option<f64> {
 
 /// A row for each network.
 pub fn rows(plan: &Plan, place: &Path, classes: usize, batch: usize, limit: u64) -> Vec<Row> {
-    let zoo = nn::zoo();
+    let (zoo, alone) = (nn::zoo(), timing::read(place));
     let mut rows: Vec<Row> = vec![];
     for model in &plan.models {
         let folder = |&seed: &u64| place.join(Member { model: model.clone(), seed }.folder());
@@ -86,13 +89,16 @@ pub fn rows(plan: &Plan, place: &Path, classes: usize, batch: usize, limit: u64)
             let model = networks::outline(&model.name, classes).ok()?;
             Some((model.num_params(), model.macs()))
         });
-        let images_per_s = median(outcomes.iter().flat_map(|outcome| outcome.speeds.iter().copied()).collect());
+        let alone = alone.get(&model.label).filter(|time| time.batch == batch);
+        let in_training = || median(outcomes.iter().flat_map(|outcome| outcome.speeds.iter().copied()).collect());
+        let images_per_s = alone.map(|time| 1e3 * batch as f64 / time.step_ms).or_else(in_training);
         rows.push(Row {
             model: model.label.clone(),
             params: sizes.map(|(params, _)| params),
             macs: sizes.map(|(_, macs)| macs),
             images_per_s,
             step_ms: images_per_s.map(|speed| 1e3 * batch as f64 / speed),
+            timed_alone: alone.is_some(),
             peak_bytes: outcomes.iter().map(|outcome| outcome.peak).max().filter(|&peak| peak > 0),
             error: mean(&errors),
             error_spread: spread(&errors),
@@ -114,6 +120,17 @@ pub fn rows(plan: &Plan, place: &Path, classes: usize, batch: usize, limit: u64)
         (row.front_params, row.front_macs, row.front_step_time) = (fronts[0][i], fronts[1][i], fronts[2][i]);
     }
     rows
+}
+
+/// Where the times of steps come from, in a sentence.
+pub fn timed(rows: &[Row]) -> &'static str {
+    if rows.iter().all(|row| row.timed_alone) {
+        "Steps (forward, backward, update) are timed by themselves, on made-up images."
+    } else if rows.iter().any(|row| row.timed_alone) {
+        "Some steps (forward, backward, update) are timed by themselves, others while training: add --measure for all."
+    } else {
+        "Steps are timed while training (forward, backward, update), so other work on the machine shows in them."
+    }
 }
 
 /// Which points no other point beats in one coordinate without losing in the other.

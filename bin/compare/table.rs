@@ -3,7 +3,7 @@
 use super::results::Row;
 
 /// What the columns of the CSV file are called.
-const COLUMNS: &str = "model,params,macs,images_per_s,step_ms,peak_bytes,runs,error,error_spread,train_error,published_error,\
+const COLUMNS: &str = "model,params,macs,images_per_s,step_ms,timed_alone,peak_bytes,runs,error,error_spread,train_error,published_error,\
                        front_params,front_macs,front_step_time";
 
 /// The error of a row with its spread, as people write it.
@@ -64,6 +64,7 @@ pub fn csv(rows: &[Row]) -> String {
             or_nothing(row.macs),
             or_nothing(row.images_per_s),
             or_nothing(row.step_ms),
+            row.timed_alone.to_string(),
             or_nothing(row.peak_bytes),
             row.runs.to_string(),
             or_nothing(row.error),

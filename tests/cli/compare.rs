@@ -51,6 +51,7 @@ fn the_table_has_a_row_for_each_network_and_the_page_everything() {
         "published_error",
         "runs",
         "step_ms",
+        "timed_alone",
         "train_error",
     ];
     assert_eq!(keys(row), expected);
@@ -115,6 +116,21 @@ fn networks_and_seeds_can_be_added_to_what_is_there() {
     assert_eq!(rows.len(), 3);
     assert!(rows.iter().all(|row| row["runs"] == 2), "{rows:?}");
     assert_eq!(fs::read(place.path("c/resnet8-seed0/ckpt/last.safetensors")).expect("kept"), before);
+}
+
+#[test]
+fn steps_can_be_timed_by_themselves_afterwards() {
+    let place = place();
+    assert_eq!(objects(&compare(&place, "c", &[]))[4]["timed_alone"], false);
+    let before = fs::read(place.path("c/resnet8-seed0/ckpt/last.safetensors")).expect("trained");
+    let rows = objects(&place.done(&["compare", "--resume", "c", "--measure", "--json"]));
+    assert_eq!(rows.len(), 3, "nothing is trained again");
+    assert!(rows[..2].iter().all(|row| row["timed_alone"] == true && row["step_ms"].as_f64() > Some(0.0)), "{rows:?}");
+    assert_eq!(fs::read(place.path("c/resnet8-seed0/ckpt/last.safetensors")).expect("kept"), before);
+    // What was measured stays.
+    let again = objects(&place.done(&["compare", "--resume", "c", "--json"]));
+    assert_eq!(again[..2], rows[..2]);
+    assert!(fs::read_to_string(place.path("c/index.html")).expect("a page").contains("timed by themselves"));
 }
 
 #[test]
