@@ -66,6 +66,14 @@ fn eval_models_and_presets() {
     assert_eq!((&resnet20["params"], &resnet20["macs"]), (&269_722.into(), &40_551_040.into()));
     assert_eq!((&resnet20["layers"], &resnet20["published_error"]), (&20.into(), &8.75.into()));
 
+    let shown = place.done(&["models", "sparsenet40-24"]);
+    for part in ["748522 parameters", "1801.05895", "published error: 5.47 %", "What the paper leaves open"] {
+        assert!(shown.contains(part), "{part:?} is not in: {shown}");
+    }
+    let unlisted = &objects(&place.done(&["models", "sparsenet46-12", "--json"]))[0];
+    assert_eq!((&unlisted["layers"], unlisted["published_error"].is_null()), (&46.into(), true));
+    assert!(place.refused(2, &["models", "sparsenet41-12"]).contains("near it are 40 and 43"));
+
     let presets = objects(&place.done(&["presets", "--json"]));
     assert!(presets.iter().any(|p| p["name"] == "resnet20-cifar10" && p["config"]["training"]["epochs"] == 200));
     let shown = place.done(&["presets", "peer-cifar10-16"]);

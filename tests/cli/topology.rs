@@ -47,6 +47,30 @@ fn it_is_drawn() {
     assert!(svg.starts_with("<svg") && svg.contains("(b) exploded"));
 }
 
+/// The rule of one file that the documentation shows is trained like any other.
+#[test]
+fn a_rule_in_rust_trains() {
+    let place = Place::new();
+    for model in ["wired-fibonacci-concat13-4", "wired-fibonacci-sum20"] {
+        let args = ["train", "--model", model, "--data", "synthetic:32,16", "--batch", "16", "--max-steps", "1"];
+        place.done(&[&args[..], &["--out", model]].concat());
+    }
+    let links = objects(&place.done(&["topology", "--layers", "12", "--gather", "fibonacci", "--json"]));
+    assert_eq!(links[0]["links"], 52);
+}
+
+/// The file that docs/models/wired.md shows.
+#[test]
+fn the_wiring_file_of_the_documentation_trains() {
+    let place = Place::new();
+    let page = include_str!("../../docs/models/wired.md");
+    let file = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("shown");
+    std::fs::write(place.path("mine.toml"), file).expect("writable");
+    let args = ["train", "--model", "mine.toml", "--data", "synthetic:32,16", "--batch", "16", "--max-steps", "1"];
+    place.done(&[&args[..], &["--out", "run"]].concat());
+    assert_eq!(objects(&place.done(&["topology", "--gather", "edges:mine.toml", "--json"]))[0]["links"], 7);
+}
+
 const WIRING: &str = "layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 2], [0, 2], [2, 3], [0, 3]]\n";
 
 #[test]
@@ -84,11 +108,18 @@ fn a_wiring_file_trains_resumes_and_is_tested() {
 fn what_cannot_be_wired_is_refused_before_anything_runs() {
     let place = Place::new();
     for (file, message) in [
-        ("layers = 2\ngrowth = 4\nedges = [[0, 1], [2, 1]]", "does not go forward"),
+        ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 2], [2, 1], [2, 3]]", "does not go forward"),
+        ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 1], [1, 2], [2, 3]]", "cycle"),
+        ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 2], [1, 2], [2, 3]]", "listed twice"),
+        ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 3]]", "layer 2 reads nothing"),
+        ("layers = 2\ngrowth = 4\nedges = [[0, 1], [0, 2], [1, 2]]", "the exit (3) reads nothing"),
+        ("layers = 2\ngrowth = 4\nedges = []", "reads nothing"),
+        ("layers = 2\ngrowth = 4\nedges = [[0, 1], [-1, 2]]", "line 3"),
         ("layers = 2\ngrowth = 4\nedges = [[0, 1], [0, 2], [2, 3]]", "layer 1 is read by nobody"),
         ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 2], [2, 9]]", "a link leads to 9"),
         ("layers = 2\ngather = 'base:1'\ngrowth = 4", "from base 2 on"),
         ("layers = 2\ngather = 'all'\nhow = 'sum'\nstem = 3", "cannot be summed"),
+        ("layers = 2\ngather = 'all'\nhow = 'mixed'\nadded = 40\ngrowth = 4\nstem = 8", "added"),
         ("layers = 0\ngather = 'all'\ngrowth = 4", "at least one layer"),
         ("layers = 2\nlinks = 4", "line 2: unknown field `links`"),
     ] {
@@ -96,6 +127,21 @@ fn what_cannot_be_wired_is_refused_before_anything_runs() {
         let refused = place.refused(2, &["train", "--model", "mine.toml", "--data", "synthetic:32,16"]);
         assert!(refused.contains("mine.toml") && refused.contains(message), "{refused}");
     }
+    for (model, message) in [
+        ("densenet41-12", "near it are 40 and 43"),
+        ("densenet0-12", "near it are 7 and 10"),
+        ("sparsenet-bc99-12", "near it are 94 and 100"),
+        ("sparsenet-sum41", "near it are 38 and 40"),
+        ("sparsenet40-12-base1", "from base 2 on"),
+        ("mixnet41-12-12", "near it are 40 and 46"),
+        ("dpn50", "26 or 92"),
+        ("preact-resnet21", "near it are 20 and 26"),
+        ("wired-base0-sum20", "from base 2 on"),
+    ] {
+        let refused = place.refused(2, &["train", "--model", model, "--data", "synthetic:32,16"]);
+        assert!(refused.contains(message), "{refused}");
+    }
+    assert_eq!(place.names(""), ["mine.toml"], "nothing was begun");
     let refused = |args: &[&str]| place.refused(2, &[&["topology"], args].concat());
     assert!(refused(&["--layers", "0"]).contains("at least one layer"));
     assert!(refused(&["--layers", "4", "--gather", "base:1"]).contains("from base 2 on"));
