@@ -119,7 +119,7 @@ fn what_cannot_be_wired_is_refused_before_anything_runs() {
         ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 2], [2, 9]]", "a link leads to 9"),
         ("layers = 2\ngather = 'base:1'\ngrowth = 4", "from base 2 on"),
         ("layers = 2\ngather = 'all'\nhow = 'sum'\nstem = 3", "cannot be summed"),
-        ("layers = 2\ngather = 'all'\nhow = 'mixed'\nadded = 40\ngrowth = 4\nstem = 8", "added"),
+        ("layers = 2\ngather = 'all'\nhow = 'mixed'\nadded = 40\ngrowth = 4\nstem = 8", "would add 40 channels"),
         ("layers = 0\ngather = 'all'\ngrowth = 4", "at least one layer"),
         ("layers = 2\nlinks = 4", "line 2: unknown field `links`"),
     ] {
