@@ -75,10 +75,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let threads = pool::check(args.threads)?;
     if args.html.is_none() && args.trace.is_none() && !args.ask.any() && !args.json {
-        tui::check()?;
         let waiting = tui::Waiting::for_recording(args.lesson.as_deref().unwrap_or("the step"));
         let (recording, about) = pool::with_threads(threads, || recorded(args))?;
         drop(waiting);
+        tui::check()?;
         return tui::open(recording, about, threads);
     }
     pool::with_threads(threads, || step(args))

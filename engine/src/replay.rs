@@ -186,7 +186,7 @@ mod tests {
         let unused = Tensor::zeros([2]).requires_grad();
         let y = x.relu().mul(&w).sum();
         let replay = Replay::new(&y, &[x, w, unused]);
-        assert_eq!(replay.output().data, [2.0 + 3e-9f32 as f64]);
+        assert_eq!(replay.output().data, [2.0 + 3.0 * f64::from(1e-9f32)]);
         let slope = |leaf, entry| replay.derivative(leaf, entry, &[1.0]);
         assert!((slope(0, 0).slope - 2.0).abs() < 1e-9 && !slope(0, 0).kink);
         assert!(slope(0, 1).kink, "the ReLU changes its mind within any step");

@@ -15,8 +15,10 @@ use std::ops::Range;
 
 /// Pixels of a task, at most.
 const TASK: usize = 170 * MR;
-/// At least this many tasks, so that a few cores find work on the smallest maps.
+/// At least this many tasks, so that a few cores find work on small maps with many channels.
 const MIN_TASKS: usize = 8;
+/// Multiply-adds from which on that pays.
+const WORTH_SHARING: usize = 1 << 23;
 
 /// As [`super::super::forward::forward`].
 pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
@@ -29,7 +31,10 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     });
     let weights = weights.data();
     let tiles = (out.len() / size.c_out.max(1)).div_ceil(MR);
-    let per_task = tiles.div_ceil(tiles.div_ceil(TASK / MR).max(MIN_TASKS)).max(1) * MR;
+    let least = if size.macs() < WORTH_SHARING { 1 } else { MIN_TASKS };
+    let tasks = tiles.div_ceil(TASK / MR);
+    // As before where there is enough of them: other cuts round the moments in another way.
+    let per_task = if tasks >= least { TASK } else { tiles.div_ceil(least).max(1) * MR };
     let tasks = out.par_chunks_mut((per_task * size.c_out).max(1)).enumerate().map(|(task, out)| {
         let range = task * per_task..task * per_task + out.len() / size.c_out;
         run(level, Task { pass, columns, weights, range, out })

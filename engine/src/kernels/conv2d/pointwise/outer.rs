@@ -93,8 +93,7 @@ impl<const M: usize, const NV: usize> WithSimd for Of<'_, M, NV> {
         let x = panel.as_chunks::<M>().0;
         let y = &wide.values[..wide.count * wide.stride];
         let parts: [Vector<S>; NV] = std::array::from_fn(|j| Vector::new(simd, columns, vector + j));
-        let zero = [[simd.splat_f32s(0.0); NV]; M];
-        let mut acc = zero;
+        let mut acc = [[simd.splat_f32s(0.0); NV]; M];
         if !parts[NV - 1].is_whole() {
             for (x, y) in x.iter().zip(y.chunks_exact(wide.stride)) {
                 for j in 0..NV {
@@ -103,21 +102,6 @@ impl<const M: usize, const NV: usize> WithSimd for Of<'_, M, NV> {
                         acc[i][j] = simd.mul_add_f32s(simd.splat_f32s(x[i]), v, acc[i][j]);
                     }
                 }
-            }
-        } else if NV == 1 {
-            // Few sums would wait for each other: those of even and of odd rows.
-            let mut odd = zero;
-            let mut pairs = y.chunks_exact(2 * wide.stride);
-            for (x, y) in x.as_chunks::<2>().0.iter().zip(&mut pairs) {
-                let (even_row, odd_row) = y.split_at(wide.stride);
-                add_row(simd, &mut acc, &x[0], &even_row[start..]);
-                add_row(simd, &mut odd, &x[1], &odd_row[start..]);
-            }
-            if let (Some(x), true) = (x.last(), x.len() % 2 == 1) {
-                add_row(simd, &mut acc, x, &pairs.remainder()[start..]);
-            }
-            for i in 0..M {
-                acc[i][0] = simd.add_f32s(acc[i][0], odd[i][0]);
             }
         } else {
             for (x, y) in x.iter().zip(y.chunks_exact(wide.stride)) {
