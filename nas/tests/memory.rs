@@ -8,7 +8,7 @@ use nas::space::MbConv;
 fn curve(held: Held) -> Vec<StepMemory> {
     let space = MbConv { resolution: 16, ..MbConv::of(8, 8, 64, &[(8, 2, 1), (16, 2, 2)]) };
     let space = Space::Mbconv(space);
-    [1, 3, 5, 7, 9].map(|k| step_memory(&space, k, held, 16).unwrap_or_else(|e| panic!("{e}"))).to_vec()
+    [1, 3, 5, 7, 9].map(|k| step_memory(&space, k, held, 8).unwrap_or_else(|e| panic!("{e}"))).to_vec()
 }
 
 #[test]
