@@ -70,7 +70,7 @@ impl Recording {
         let tensor = it.inputs[position];
         let (at, h) = self.start(tensor, entry);
         // A tiny input of an op with an ordinary output: a step of its own size would be lost in rounding.
-        let output = largest(self.tensors[it.output].value.data());
+        let output = self::largest(self.tensors[it.output].value.data());
         let h = if h < 1e-12 * output { 1e-11 * output } else { h };
         let slope = |h: f64| {
             let mut side = |value: f64| {
