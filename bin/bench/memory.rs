@@ -2,7 +2,7 @@
 
 use super::timing::Times;
 use crate::failure::Failure;
-use crate::plot::{Line, Lines};
+use crate::plot::{Chart, Mark, Series};
 use crate::run::atomic;
 use crate::{networks, output, pool};
 use engine::rng::purpose;
@@ -179,15 +179,26 @@ fn line(report: &Report) -> String {
 }
 
 fn draw(reports: &[Report], batch: usize) -> String {
-    let of = |written_out: bool, name: &str| {
-        let point = |r: &Report| (r.layers as f64, mib(r.peak_bytes) / 1024.0, !r.extrapolated);
-        let points = reports.iter().filter(|r| r.written_out == written_out).map(point);
-        Line { name: name.into(), points: points.collect() }
+    let series = |name: &str, mark, colour, which: &dyn Fn(&Report) -> bool| {
+        let gib = |r: &Report| mib(r.peak_bytes) / 1024.0;
+        let point = |r: &Report| (r.layers as f64, gib(r), format!("{}: {:.2} GiB", r.model, gib(r)));
+        let points = reports.iter().filter(|r| which(r)).map(point).collect();
+        Series { name: name.into(), mark, colour, points }
     };
-    let mut lines = vec![of(false, "lists of maps, batch norm applied on load")];
-    if reports.iter().any(|report| report.written_out) {
-        lines.push(of(true, "everything written out (hollow: extrapolated)"));
+    let mut all = vec![
+        series("lists of maps", Mark::Line, 0, &|r| !r.written_out),
+        series("written out", Mark::Line, 1, &|r| r.written_out),
+        series("extrapolated", Mark::Dots, 3, &|r| r.extrapolated),
+    ];
+    all.retain(|series| !series.points.is_empty());
+    Chart {
+        title: format!("Peak memory of a training step against depth, batch {batch}"),
+        subtitle: "concatenations read as lists with batch norm applied on load, or written out as plain ops do".into(),
+        x: "layers".into(),
+        y: "peak memory of all tensors, GiB".into(),
+        from_zero: true,
+        series: all,
+        ..Chart::default()
     }
-    let title = format!("Peak memory of a training step against depth, batch {batch}");
-    Lines { title: &title, across: "layers", up: "peak memory of all tensors, GiB", lines: &lines }.draw()
+    .draw()
 }

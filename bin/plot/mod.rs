@@ -2,13 +2,11 @@
 
 mod chart;
 mod heat;
-mod lines;
 mod scale;
 mod scatter;
 
 pub use chart::{Chart, Mark, Series};
 pub use heat::{Cell, Heat, Panel, character};
-pub use lines::{Line, Lines};
 pub use scatter::{Point, Scatter};
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito), a set for each background.

@@ -1,13 +1,11 @@
 //! The numbers of a run: `metrics.jsonl`, a line a step and a line an epoch, and `metrics.csv`, a line an epoch.
 
-use super::atomic;
 use super::checkpoint::Position;
+use super::lines::{self, Lines};
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// One step.
 #[derive(Clone, Debug, Serialize)]
@@ -69,28 +67,6 @@ pub struct Metrics {
     pub epochs: Vec<EpochLine>,
 }
 
-struct Lines {
-    path: PathBuf,
-    file: File,
-}
-
-impl Lines {
-    /// Puts `start` in the place of the file and opens it for adding.
-    fn restart(path: PathBuf, start: &str) -> Result<Lines, Failure> {
-        let open = || {
-            atomic::replace(&path, start.as_bytes())?;
-            OpenOptions::new().append(true).open(&path)
-        };
-        let file = open().map_err(|e| Failure::writing(&path, &e))?;
-        Ok(Lines { path, file })
-    }
-
-    /// One system call a line, so that a line is there whole or not at all when the process is killed.
-    fn add(&mut self, line: &str) -> Result<(), Failure> {
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| Failure::writing(&self.path, &e))
-    }
-}
-
 const COLUMNS: &str = "epoch,step,train_loss,train_acc,test_loss,test_acc,lr,seconds,images_per_s,peak_bytes";
 
 fn csv_line(line: &EpochLine) -> String {
@@ -105,11 +81,7 @@ impl Metrics {
     /// crash has lost, and will be done again.
     pub fn open(folder: &Path, position: Position) -> Result<Metrics, Failure> {
         let jsonl = folder.join("metrics.jsonl");
-        let text = match std::fs::read(&jsonl) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Failure::reading(&jsonl, &e)),
-        };
+        let text = lines::text(&jsonl)?;
         let (kept, epochs) = cut_back(&text, position);
         let csv: String =
             std::iter::once(COLUMNS.to_string()).chain(epochs.iter().map(csv_line)).map(|line| line + "\n").collect();

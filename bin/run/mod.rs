@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod curves;
 pub mod halted;
+pub mod lines;
 pub mod metrics;
 pub mod record;
 pub mod weights;

@@ -1,17 +1,12 @@
 //! Files of one JSON object a line, each about a step.
 
 use crate::failure::Failure;
-use crate::run::atomic;
+use crate::run::lines::{self, text};
 use serde::Serialize;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A file that lines are added to.
-pub struct Lines {
-    path: PathBuf,
-    file: File,
-}
+pub struct Lines(lines::Lines);
 
 impl Lines {
     /// Opens the file, cut back to `step`: lines about what comes after are of work that a crash has lost, and will be done again.
@@ -23,18 +18,13 @@ impl Lines {
             .filter(|line| parsed(line).is_some_and(|(at, _)| at <= step))
             .flat_map(|l| [l, "\n"])
             .collect();
-        let open = || {
-            atomic::replace(&path, kept.as_bytes())?;
-            OpenOptions::new().append(true).open(&path)
-        };
-        let file = open().map_err(|e| Failure::writing(&path, &e))?;
-        Ok(Lines { path, file })
+        Ok(Lines(lines::Lines::restart(path, &kept)?))
     }
 
-    /// Adds a line in one system call, so that it is there whole or not at all when the process is killed; gives it back.
+    /// Adds a line; gives it back.
     pub fn add(&mut self, line: &impl Serialize) -> Result<String, Failure> {
         let text = serde_json::to_string(line).map_err(|e| Failure::work(format!("JSON: {e}")))?;
-        self.file.write_all(format!("{text}\n").as_bytes()).map_err(|e| Failure::writing(&self.path, &e))?;
+        self.0.add(&text)?;
         Ok(text)
     }
 }
@@ -42,15 +32,6 @@ impl Lines {
 /// The lines of a file with the steps they are about; none if there is no file. What does not read was cut short by a crash.
 pub fn read(path: &Path) -> Result<Vec<(u64, serde_json::Value)>, Failure> {
     Ok(text(path)?.lines().filter_map(parsed).collect())
-}
-
-/// What is in the file; nothing if there is none.
-fn text(path: &Path) -> Result<String, Failure> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(e) => Err(Failure::reading(path, &e)),
-    }
 }
 
 /// The line's step and its object.

@@ -4,9 +4,10 @@ use nas::Space;
 use nas::search::{Held, StepMemory, step_memory};
 use nas::space::MbConv;
 
-/// Narrow, so that it takes a second; activations outweigh the gradients of weights as they do in a real search.
+/// Narrow, so that it takes a second; several blocks a stage, so that what a path holds outweighs what is at work in one block, and activations outweigh
+/// the gradients of weights, as they do in a real search.
 fn curve(held: Held) -> Vec<StepMemory> {
-    let space = MbConv { resolution: 16, ..MbConv::of(8, 8, 64, &[(8, 2, 1), (16, 2, 2)]) };
+    let space = MbConv { resolution: 16, ..MbConv::of(8, 8, 64, &[(8, 3, 1), (16, 3, 2)]) };
     let space = Space::Mbconv(space);
     [1, 3, 5, 7, 9].map(|k| step_memory(&space, k, held, 8).unwrap_or_else(|e| panic!("{e}"))).to_vec()
 }

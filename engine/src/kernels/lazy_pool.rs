@@ -1,6 +1,6 @@
 //! Means over blocks of a list of maps that is read through its affine and activation.
 
-use super::conv2d::backward::{MapGrad, Write};
+use super::conv2d::backward::{MapGrad, Write, split_maps};
 use super::conv2d::columns::{Columns, Vector};
 use super::conv2d::load::{Activation, Maps};
 use super::conv2d::mask;
@@ -123,14 +123,7 @@ pub fn backward(
 ) -> [Vec<f32>; 2] {
     let channels: usize = input.maps.iter().map(|map| map.1).sum();
     let images = input.maps.first().map_or(0, |(map, c)| map.len() / (blocks.h * blocks.w * c).max(1));
-    let mut of_images: Vec<Vec<MapGrad>> = (0..images).map(|_| vec![]).collect();
-    for (grad, &(_, c)) in grad_maps.iter_mut().zip(input.maps) {
-        let len = (blocks.h * blocks.w * c).max(1);
-        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(len), *write));
-        for image in &mut of_images {
-            image.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
-        }
-    }
+    let mut of_images = split_maps(&mut grad_maps, input.maps, images, blocks.h * blocks.w);
     let len = grad_output.len() / images.max(1);
     let tasks = of_images.par_iter_mut().enumerate();
     let sums: Vec<[Vec<f64>; 2]> = tasks

@@ -1,11 +1,11 @@
 use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
-use crate::kernels::conv2d::backward::{self, MapGrad, Write};
+use crate::kernels::conv2d::backward;
 use crate::kernels::conv2d::load::GradTerms;
 use crate::kernels::conv2d::{Algorithm, ConvSize, forward};
 use crate::kernels::simd::Level;
 use crate::ops::concat::concat;
-use crate::ops::lazy::{Activation, Lazy, activate, activate_reference, activation_piece, scale_shift};
+use crate::ops::lazy::{Activation, Lazy, activate, activate_reference, activation_piece, scale_shift, with_map_grads};
 use crate::reference::Array;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -235,7 +235,6 @@ impl Backward for FusedConv2d {
         };
         let terms = grad_output.into_terms();
         let channels = self.size.c_out;
-        let wanted: Vec<bool> = (0..affine).map(|i| grads.needs(i)).collect();
         let needs_affine = self.input.affine.is_some() && grads.needs(affine);
         let (needs_weight, needs_bias) = (grads.needs(weight), self.has_bias && grads.needs(bias));
         let maps = self.input.kernel_maps();
@@ -255,28 +254,8 @@ impl Backward for FusedConv2d {
             needs_weight,
             needs_bias,
         };
-        // An affine whose map is not differentiable still needs the map's gradient on the way: into a buffer of its own.
-        let mut unwanted: Vec<Option<Tensor>> = self
-            .input
-            .maps
-            .iter()
-            .zip(&wanted)
-            .map(|(map, &wanted)| (needs_affine && !wanted).then(|| Tensor::zeros(map.shape())))
-            .collect();
-        let mut small = None;
-        grads.accumulate_all(affine, |buffers| {
-            let targets: Vec<MapGrad> = buffers
-                .into_iter()
-                .zip(&mut unwanted)
-                .map(|(buffer, unwanted)| match buffer {
-                    Some((out, true)) => Some((out, Write::Store)),
-                    Some((out, false)) => Some((out, Write::Add)),
-                    None => unwanted.as_mut().map(|t| (t.data_mut(), Write::Store)),
-                })
-                .collect();
-            small = Some(backward::backward(Level::Native, &pass, targets));
-        });
-        let small = small.expect("accumulate_all calls its argument");
+        let small =
+            with_map_grads(&self.input, needs_affine, grads, |maps| backward::backward(Level::Native, &pass, maps));
         if let Some(grad) = small.weight {
             grads.add(weight, grad);
         }

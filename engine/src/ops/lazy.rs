@@ -1,5 +1,6 @@
 use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
+use crate::kernels::conv2d::backward::{MapGrad, Write};
 use crate::kernels::conv2d::load::Maps;
 use crate::kernels::lazy_sum::{self, Term};
 use crate::kernels::simd::Level;
@@ -93,6 +94,29 @@ impl Lazy {
     pub(crate) fn kernel_input<'a>(&'a self, maps: &'a [(&'a [f32], usize)]) -> Maps<'a> {
         Maps { maps, affine: self.affine.as_ref().map(split_affine), activation: self.activation }
     }
+}
+
+/// Calls `backward` with where the gradient of each of `input`'s maps goes. An affine whose map is not differentiable still needs the map's
+/// gradient on the way: into a buffer of its own.
+pub(crate) fn with_map_grads<T>(
+    input: &Lazy,
+    needs_affine: bool,
+    grads: &mut Grads,
+    backward: impl FnOnce(Vec<MapGrad>) -> T,
+) -> T {
+    let maps = input.maps.iter().enumerate();
+    let mut unwanted: Vec<Option<Tensor>> =
+        maps.map(|(i, map)| (needs_affine && !grads.needs(i)).then(|| Tensor::zeros(map.shape()))).collect();
+    let mut result = None;
+    grads.accumulate_all(input.maps.len(), |buffers| {
+        let targets = buffers.into_iter().zip(&mut unwanted).map(|(buffer, unwanted)| match buffer {
+            Some((out, true)) => Some((out, Write::Store)),
+            Some((out, false)) => Some((out, Write::Add)),
+            None => unwanted.as_mut().map(|t| (t.data_mut(), Write::Store)),
+        });
+        result = Some(backward(targets.collect()));
+    });
+    result.expect("accumulate_all calls its argument")
 }
 
 /// Scales and shifts of a `(2, C)` affine.

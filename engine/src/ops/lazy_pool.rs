@@ -1,8 +1,7 @@
-use super::lazy::{Activation, Lazy, activate, activate_reference, activation_piece, scale_shift};
+use super::lazy::{Activation, Lazy, activate, activate_reference, activation_piece, scale_shift, with_map_grads};
 use super::pool2d::Pool2d;
 use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
-use crate::kernels::conv2d::backward::{MapGrad, Write};
 use crate::kernels::lazy_pool::{self, Blocks};
 use crate::kernels::simd::Level;
 use crate::ops::concat;
@@ -128,25 +127,11 @@ impl Backward for LazyAvgPool2d {
         let affine = self.input.maps.len();
         let needs_affine = self.input.affine.is_some() && grads.needs(affine);
         let maps = self.input.kernel_maps();
-        // An affine whose map is not differentiable still needs the map's gradient on the way: into a buffer of its own.
-        let maps_wanted = self.input.maps.iter().enumerate();
-        let mut unwanted: Vec<Option<Tensor>> =
-            maps_wanted.map(|(i, map)| (needs_affine && !grads.needs(i)).then(|| Tensor::zeros(map.shape()))).collect();
-        let mut sums = None;
-        grads.accumulate_all(affine, |buffers| {
-            let targets: Vec<MapGrad> = buffers
-                .into_iter()
-                .zip(&mut unwanted)
-                .map(|(buffer, unwanted)| match buffer {
-                    Some((out, true)) => Some((out, Write::Store)),
-                    Some((out, false)) => Some((out, Write::Add)),
-                    None => unwanted.as_mut().map(|t| (t.data_mut(), Write::Store)),
-                })
-                .collect();
+        let sums = with_map_grads(&self.input, needs_affine, grads, |targets| {
             let input = self.input.kernel_input(&maps);
-            sums = Some(lazy_pool::backward(Level::Native, &input, self.blocks, grad_output.data(), targets));
+            lazy_pool::backward(Level::Native, &input, self.blocks, grad_output.data(), targets)
         });
-        if let (true, Some(sums)) = (needs_affine, sums) {
+        if needs_affine {
             grads.add(affine, Tensor::from_slice([2, grad_output.shape().channels()], &sums.concat()));
         }
     }

@@ -55,6 +55,6 @@ pub struct GlobalAvgPool;
 impl GlobalAvgPool {
     /// See [`GlobalAvgPool`].
     pub fn forward(&self, x: &Lazy) -> Tensor {
-        x.materialise().global_avg_pool()
+        x.global_avg_pool()
     }
 }

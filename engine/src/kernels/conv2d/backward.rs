@@ -37,6 +37,31 @@ pub struct Backward<'a> {
 /// Where the gradient of one input map goes; `None` if it is not wanted.
 pub type MapGrad<'a> = Option<(&'a mut [f32], Write)>;
 
+/// The maps' gradients in `chunks` pieces of `pixels` pixels (the last may be shorter), each piece with those of every map.
+pub fn split_maps<'a>(
+    grads: &'a mut [MapGrad],
+    maps: &[(&[f32], usize)],
+    chunks: usize,
+    pixels: usize,
+) -> Vec<Vec<MapGrad<'a>>> {
+    let mut pieces: Vec<Vec<MapGrad>> = (0..chunks).map(|_| Vec::with_capacity(maps.len())).collect();
+    for (grad, &(_, c)) in grads.iter_mut().zip(maps) {
+        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut((pixels * c).max(1)), *write));
+        for piece in &mut pieces {
+            piece.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
+        }
+    }
+    pieces
+}
+
+/// `chunks` slices of `len` values, empty ones of nothing.
+pub fn split_partials(partials: &mut [f32], chunks: usize, len: usize) -> Vec<&mut [f32]> {
+    match len {
+        0 => (0..chunks).map(|_| Default::default()).collect(),
+        len => partials.chunks_mut(len).collect(),
+    }
+}
+
 /// Whether to store a gradient or to add it to what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
@@ -106,18 +131,8 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let partial_len = if pass.needs_weight { weight_len } else { 0 };
     // Each chunk zeroes its own sums, while it has them in its cache.
     let mut partials = Tensor::build([chunks, partial_len], |_| {});
-    let mut map_chunks: Vec<Vec<MapGrad>> = (0..chunks).map(|_| vec![]).collect();
-    for (grad, &(_, c)) in grad_maps.iter_mut().zip(pass.input.maps) {
-        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(chunk_images * size.h * size.w * c), *write));
-        for chunk in &mut map_chunks {
-            chunk.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
-        }
-    }
-    let mut partial_slices: Vec<&mut [f32]> = if partial_len > 0 {
-        partials.data_mut().chunks_mut(partial_len).collect()
-    } else {
-        (0..chunks).map(|_| Default::default()).collect()
-    };
+    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
+    let mut partial_slices = split_partials(partials.data_mut(), chunks, partial_len);
     let is_plain =
         pass.input.maps.len() == 1 && pass.input.affine.is_none() && pass.input.activation == Activation::Identity;
     let shared = Shared {

@@ -1,7 +1,7 @@
 //! The backward pass; see the [module's page](super).
 
 use super::super::ConvSize;
-use super::super::backward::{Backward, MapGrad, Small, Write, add_partials};
+use super::super::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
 use super::super::load::{Activation, maps_row};
 use super::super::mask::Finish;
 use super::pixels::{Row, Sources, Target};
@@ -44,19 +44,8 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let chunk_images = tasks.div_ceil(chunks).max(1) * images;
     let chunks = size.n.div_ceil(chunk_images).max(1);
     let mut partials = Tensor::build([chunks, weight_len], |_| {});
-    let mut map_chunks: Vec<Vec<MapGrad>> = (0..chunks).map(|_| vec![]).collect();
-    for (grad, &(_, c)) in grad_maps.iter_mut().zip(pass.input.maps) {
-        let len = (chunk_images * size.h * size.w * c).max(1);
-        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(len), *write));
-        for chunk in &mut map_chunks {
-            chunk.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
-        }
-    }
-    let mut partial_slices: Vec<&mut [f32]> = if weight_len > 0 {
-        partials.data_mut().chunks_mut(weight_len).collect()
-    } else {
-        (0..chunks).map(|_| Default::default()).collect()
-    };
+    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
+    let mut partial_slices = split_partials(partials.data_mut(), chunks, weight_len);
     let sums: Vec<Sums> = map_chunks
         .par_iter_mut()
         .zip(partial_slices.par_iter_mut())

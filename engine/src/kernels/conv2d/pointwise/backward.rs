@@ -4,7 +4,7 @@ use super::outer::outer;
 use super::tile::{Finish, Rows, multiply};
 use super::{LoadBlock, LoadGrad, is_plain, row_stride, source};
 use crate::kernels::conv2d::ConvSize;
-use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, add_partials};
+use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
 use crate::kernels::conv2d::columns::{Columns, Vector};
 use crate::kernels::conv2d::load::Activation;
 use crate::kernels::conv2d::mask;
@@ -47,17 +47,8 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let chunks = units.div_ceil(per_chunk);
     let mut partials = Tensor::build([chunks, weight_len], |_| {});
     let inputs_per_chunk = if size.stride == 1 { per_chunk } else { per_chunk * size.h * size.w };
-    let mut map_chunks: Vec<Vec<MapGrad>> = (0..chunks).map(|_| vec![]).collect();
-    for (grad, &(_, c)) in grad_maps.iter_mut().zip(pass.input.maps) {
-        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(inputs_per_chunk * c), *write));
-        for chunk in &mut map_chunks {
-            chunk.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
-        }
-    }
-    let mut partial_slices: Vec<&mut [f32]> = match weight_len {
-        0 => (0..chunks).map(|_| Default::default()).collect(),
-        len => partials.data_mut().chunks_mut(len).collect(),
-    };
+    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, inputs_per_chunk);
+    let mut partial_slices = split_partials(partials.data_mut(), chunks, weight_len);
     let shared =
         Shared { pass, columns, weights: weights.data(), needs_input, transposed: is_transposed(size, lanes(level)) };
     let sums: Vec<Sums> = map_chunks

@@ -32,9 +32,8 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     let weights = weights.data();
     let tiles = (out.len() / size.c_out.max(1)).div_ceil(MR);
     let least = if size.macs() < WORTH_SHARING { 1 } else { MIN_TASKS };
-    let tasks = tiles.div_ceil(TASK / MR);
-    // As before where there is enough of them: other cuts round the moments in another way.
-    let per_task = if tasks >= least { TASK } else { tiles.div_ceil(least).max(1) * MR };
+    let enough = tiles.div_ceil(TASK / MR) >= least;
+    let per_task = if enough { TASK } else { tiles.div_ceil(least).max(1) * MR };
     let tasks = out.par_chunks_mut((per_task * size.c_out).max(1)).enumerate().map(|(task, out)| {
         let range = task * per_task..task * per_task + out.len() / size.c_out;
         run(level, Task { pass, columns, weights, range, out })

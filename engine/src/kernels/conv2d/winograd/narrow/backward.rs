@@ -8,7 +8,7 @@ use super::{
     Block, CHANNELS, LINE, POSITIONS, Segment, Strips, TILE, Tiles, WINDOW, affine_len, eight_lanes, expand_affine,
     row_len,
 };
-use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write};
+use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, split_maps};
 use crate::kernels::conv2d::load::{Activation, GradTerms};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, run};
@@ -45,13 +45,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let sums_len = if pass.needs_weight { sums_len } else { 0 };
     // Each chunk zeroes its own sums, while it has them in its cache.
     let mut sums = Tensor::build([chunks, sums_len], |_| {});
-    let mut grads: Vec<Vec<MapGrad>> = (0..chunks).map(|_| Vec::with_capacity(grad_maps.len())).collect();
-    for (grad, &(_, c)) in grad_maps.iter_mut().zip(pass.input.maps) {
-        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut(chunk_images * size.h * size.w * c), *write));
-        for chunk in &mut grads {
-            chunk.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
-        }
-    }
+    let mut grads = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
     let shared = Shared { pass, tiles, blocks: &blocks, weights: weights.as_ref().map(Tensor::data), images };
     let pieces = split(sums.data_mut(), std::iter::repeat_n(sums_len, chunks));
     let totals: Vec<Totals> = grads
