@@ -116,7 +116,9 @@ for (const name of names) {
     await page.screenshot({ path: join(folder, `${name}-1280-dark.png`) });
     for (const width of [640, 360]) {
       await page.setViewportSize({ width, height: 740 });
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), `fits in ${width} pixels`);
+      // Heat maps follow the new width in the next frames.
+      const fits = page.waitForFunction(() => document.documentElement.scrollWidth <= window.innerWidth, null, { timeout: 2000 });
+      assert.ok(await fits.then(() => true, () => false), `fits in ${width} pixels`);
     }
     await page.screenshot({ path: join(folder, `${name}-360-dark.png`) });
     await page.close_();
