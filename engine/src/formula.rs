@@ -142,7 +142,7 @@ impl Parser {
                 out += &self.factor();
             } else if self.take("/") {
                 let below = self.factor();
-                out = format!("<mfrac><mrow>{}</mrow><mrow>{}</mrow></mfrac>", bare(&out), bare(&below));
+                out = format!("<mfrac>{}{}</mfrac>", half(bare(&out)), half(bare(&below)));
             } else {
                 return out;
             }
@@ -200,13 +200,16 @@ impl Parser {
             return format!("<msqrt>{}</msqrt>", self.until(")"));
         }
         if let Some(of) = word.strip_prefix("grad_") {
-            let of = if of == "output" { "y" } else { of };
-            return format!("<mfrac><mrow><mi>\u{2202}L</mi></mrow><mrow><mi>\u{2202}</mi>{}</mrow></mfrac>", name(of));
+            let mut of = variable(if of == "output" { "y" } else { of });
+            if self.take("[") {
+                of = format!("<msub><mrow>{of}</mrow><mrow>{}</mrow></msub>", self.until("]"));
+            }
+            return format!("<mfrac><mrow><mi>\u{2202}L</mi></mrow><mrow><mi>\u{2202}</mi>{of}</mrow></mfrac>");
         }
         if self.take("(") {
             return format!("{}<mo>\u{2061}</mo><mrow><mo>(</mo>{}<mo>)</mo></mrow>", name(word), self.until(")"));
         }
-        name(word)
+        variable(word)
     }
 }
 
@@ -214,6 +217,29 @@ impl Parser {
 fn bare(piece: &str) -> &str {
     let inner = piece.strip_prefix("<mrow><mo>(</mo>").and_then(|rest| rest.strip_suffix("<mo>)</mo></mrow>"));
     inner.filter(|inner| !inner.contains("<mo>(</mo>")).unwrap_or(piece)
+}
+
+/// Half of a fraction: a fraction within it stays as large.
+fn half(piece: &str) -> String {
+    if piece.contains("<mfrac>") {
+        format!("<mstyle displaystyle=\"true\">{piece}</mstyle>")
+    } else {
+        format!("<mrow>{piece}</mrow>")
+    }
+}
+
+/// A name whose part after an underscore is its index: `x_k`.
+fn variable(word: &str) -> String {
+    match word.split_once('_') {
+        Some((of, index)) if !of.is_empty() && !index.is_empty() => {
+            format!(
+                "<msub>{}{}</msub>",
+                name(of),
+                if index.parse::<u32>().is_ok() { format!("<mn>{index}</mn>") } else { name(index) }
+            )
+        }
+        _ => name(word),
+    }
 }
 
 fn name(word: &str) -> String {
@@ -269,6 +295,12 @@ mod tests {
             inner("grad_output"),
             "<mfrac><mrow><mi>\u{2202}L</mi></mrow><mrow><mi>\u{2202}</mi><mi>y</mi></mrow></mfrac>"
         );
+        assert_eq!(
+            inner("grad_x[i]"),
+            "<mfrac><mrow><mi>\u{2202}L</mi></mrow><mrow><mi>\u{2202}</mi><msub><mrow><mi>x</mi></mrow><mrow><mi>i</mi></mrow></msub></mrow></mfrac>"
+        );
+        assert_eq!(inner("x_k"), "<msub><mi>x</mi><mi>k</mi></msub>");
+        assert!(inner("grad_output / x").starts_with("<mfrac><mstyle displaystyle=\"true\"><mfrac>"));
     }
 
     #[test]

@@ -73,7 +73,7 @@ export function keyTests({ test, open, audit, traceOf }) {
     assert.equal(await page.locator('#at-3').inputValue(), '0');
     for (const key of ['l', 'l', 'j', 'h', 'k', 'j']) await press(key);
     assert.equal((await page.state()).el, '0,1,0,0');
-    assert.match(await page.locator('.readout').textContent(), /The sum of \d+ products: added here in f64/);
+    assert.match(await page.locator('.readout').textContent(), /The sum of \d+ products: here in f64/);
     await press('s');
     assert.match(await page.locator('.legend button').textContent(), /map/);
     await press('c');

@@ -18,14 +18,15 @@ fn program(desk: &mut Desk) -> Tensor {
     let x = desk.input("x", Tensor::from_slice([4, 2], &[1.0, 10.0, 2.0, 14.0, 4.0, 11.0, 5.0, 5.0]));
     let gamma = desk.parameter("gamma", Tensor::from_slice([2], &[1.5, 0.5]));
     let beta = desk.parameter("beta", Tensor::from_slice([2], &[0.0, 1.0]));
-    let wanted = Tensor::from_slice([4, 2], &[0.5, -1.0, 0.0, 2.0, -1.5, 0.5, 1.0, -0.5]);
+    let wanted = Tensor::from_slice([4, 2], &[0.5, -1.0, 0.0, 2.0, -1.5, 0.5, 2.0, -0.5]);
     let mean = desk.name("mean", x.mean_axis(0, true));
     let centred = desk.name("x - mean", x.sub(&mean));
     let var = desk.name("var", centred.mul(&centred).mean_axis(0, true));
     let sigma = desk.name("sigma", var.add_scalar(1e-5).sqrt());
     let normal = desk.name("x_hat", centred.div(&sigma));
     let y = desk.name("y", normal.affine(&gamma, &beta));
-    let loss = desk.name("loss", y.mul(&wanted).sum());
+    let weighted = desk.name("y * constants", y.mul(&wanted));
+    let loss = desk.name("loss", weighted.sum());
 
     desk.forward("mean", "One mean for each channel, over the examples: 3 and 10.");
     desk.forward("x_hat", "Mean 0, variance 1 in each channel, whatever the scale of `x` was.").ask(
@@ -38,7 +39,10 @@ fn program(desk: &mut Desk) -> Tensor {
         "x_hat",
         "A quotient: the centred values get `g / sigma` each, the one sigma gets `-sum of g x_hat / sigma` from all examples.",
     );
-    desk.backward("sigma", "What the variance hears: how the loss would change if this channel were spread wider.");
+    desk.backward(
+        "sigma",
+        "What the statistics hear: how the loss would change if sigma alone were larger, from all four examples.",
+    );
     desk.backward(
         "x - mean",
         "The paths meet. Each example gets its own gradient, and the mean gets minus the sum of all: it will hand an equal share back to each.",
@@ -46,7 +50,7 @@ fn program(desk: &mut Desk) -> Tensor {
     desk.backward(
         "x",
         "The two contributions to `x` add up to 0 in each channel: adding a constant to a whole channel changes nothing, so its gradient has no \
-         such part. It has none along `x_hat` either: stretching the channel changes nothing.",
+         such part. It has none along `x_hat` either (but for the epsilon): stretching the channel changes nothing.",
     )
     .ask("What is the sum of the gradient over the four examples?", &["0", "gamma / sigma", "It depends on the loss"], 0);
     loss

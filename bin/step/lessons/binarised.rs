@@ -17,7 +17,8 @@ fn program(desk: &mut Desk) -> Tensor {
     let x = desk.input("x", Tensor::from_slice([1, 3], &[1.0, -0.5, 2.0]));
     let alpha = desk.parameter("alpha", Tensor::from_slice([1, 3], &[0.5, 0.2, -0.4]));
     let w = desk.parameter("w", Tensor::from_slice([3, 3], &[0.6, -0.2, 0.1, 0.3, 0.5, -0.4, -0.1, 0.2, 0.7]));
-    let p = desk.name("p", alpha.log_softmax().exp());
+    let log_p = desk.name("log p", alpha.log_softmax());
+    let p = desk.name("p", log_p.exp());
     let drawn = Tensor::from_slice([1, 3], &[1.0, 0.0, 0.0]);
     let lent = Tensor::from_fn([1, 3], |i| drawn.data()[i] - p.data()[i]);
     let gate = desk.name("gate", p.add(&lent));
@@ -27,14 +28,17 @@ fn program(desk: &mut Desk) -> Tensor {
         // Multiplied, not left out: an op without an edge would leave its gate without a gradient.
         desk.name("zero", x.scale(0.0)),
     ];
-    let names = ["gated layer", "gated skip", "gated zero"];
-    let gated = candidates.iter().zip(names).enumerate();
-    let gated: Vec<Tensor> =
-        gated.map(|(k, (candidate, name))| desk.name(name, candidate.mul(&gate.slice_channels(k..k + 1)))).collect();
-    let y = desk.name("y", gated[0].add(&gated[1]).add(&gated[2]));
+    let mut gated = vec![];
+    for (k, (candidate, name)) in candidates.iter().zip(["layer", "skip", "zero"]).enumerate() {
+        let own = desk.name(&format!("gate of {name}"), gate.slice_channels(k..k + 1));
+        gated.push(desk.name(&format!("gated {name}"), candidate.mul(&own)));
+    }
+    let two = desk.name("layer + skip", gated[0].add(&gated[1]));
+    let y = desk.name("y", two.add(&gated[2]));
     let wanted = Tensor::from_slice([1, 3], &[-1.0, 0.5, -2.0]);
     let miss = desk.name("y - wanted", y.add(&wanted));
-    let loss = desk.name("loss", miss.mul(&miss).sum());
+    let squares = desk.name("squares", miss.mul(&miss));
+    let loss = desk.name("loss", squares.sum());
 
     desk.forward("p", "Softmax of alpha: 0.47, 0.34 and 0.19.");
     desk.forward(
@@ -49,8 +53,8 @@ fn program(desk: &mut Desk) -> Tensor {
     desk.forward("y", "Only the layer's output is left.");
     desk.backward(
         "gated skip",
-        "The candidate behind a closed gate gets nothing, `0 * g`. But its gate gets `sum of g * output`: how much better or worse the loss would be \
-         with this candidate let in.",
+        "The candidate behind a closed gate gets nothing, `0 * g`. But its gate gets `sum of g * output`: to first order, what \
+         letting this candidate in would add to the loss.",
     )
     .ask("The gate is 0. What is its gradient?", &["0", "The product of g with the candidate's output", "That of alpha"], 1);
     desk.backward(

@@ -9,9 +9,11 @@ pub(super) const LESSON: Lesson = Lesson {
     name: "plain-and-residual",
     title: "Forty layers, plain and residual",
     intro: "Two networks of forty layers with the same weights, one after the other on one tape. The plain one is `h = relu(h W)`; the residual one \
-            `h = h + relu(h W)`: the same layer with a bypass around it.\n\n\
-            The backward pass walks the residual network first, then the plain one. Watch the norm of the gradient: every plain layer multiplies it by \
-            something below 1, and forty such factors leave nothing. The bypass hands it on whole, and the branches add to it.",
+            `h = h + relu(h W)`: the same layer with a bypass around it. The weights are drawn half as large as would keep the norm (He et al. 2015), \
+            so that depth shows.\n\n\
+            The backward pass walks the residual network first, then the plain one. Watch the norm of the gradient: every plain layer here multiplies \
+            it by something below 1, and forty such factors leave nothing. The bypass hands it on whole, and the branches add to it: it grows from \
+            layer to layer, but it arrives.",
     program,
 };
 
@@ -24,7 +26,7 @@ fn program(desk: &mut Desk) -> Tensor {
         Tensor::from_fn(shape, |_| rng.normal() * std)
     };
     let x = desk.input("x", normal([4, WIDTH], 0, 1.0));
-    // Half of what would keep the variance: both networks are shown where depth hurts.
+    // He's deviation is the whole of this: both networks are shown where depth hurts.
     let std = 0.5 * (2.0 / WIDTH as f32).sqrt();
     let readout = normal([4, WIDTH], 99, 0.1);
     let mut ends = vec![];
@@ -57,7 +59,8 @@ fn program(desk: &mut Desk) -> Tensor {
     .ask("What does the bypass do to a gradient of norm 1?", &["Halves it", "Passes it on whole", "Squares it"], 1);
     desk.backward(
         "residual.1.linear",
-        "Forty layers later. The gradient that reaches the input of this network has norm {part residual.1.add}, from {grad residual.40.add} at its end.",
+        "Forty layers later. At the output of the first layer the gradient has norm {grad residual.1.add}, from {grad residual.40.add} at the end: each \
+         branch added its part to what came by the bypass. Real networks hold such growth down by normalising within the branch.",
     );
     desk.backward(
         "plain.40.relu",

@@ -101,8 +101,7 @@ impl Desk {
     }
 }
 
-/// A text with the numbers of the step: `{grad NAME}` is the norm of a tensor's gradient, `{part NAME}` that of the last contribution to the
-/// first input of the op that made it.
+/// A text with the numbers of the step: `{grad NAME}` is the norm of a tensor's gradient.
 fn filled(text: &str, recording: &Recording) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
@@ -115,14 +114,17 @@ fn filled(text: &str, recording: &Recording) -> Result<String, String> {
             .position(|slot| slot.name == name)
             .ok_or_else(|| format!("there is no tensor {name}"))?;
         let slot = &recording.tensors[id];
-        let norm = match kind {
-            "grad" => slot.grad.as_ref().map(|grad| norm(grad.data())),
-            _ => slot.maker.and_then(|op| recording.contribution(op, 0)).map(|part| part.norm),
-        };
+        if kind != "grad" {
+            return Err(format!("there is nothing called {kind} of a tensor"));
+        }
+        let norm = slot.grad.as_ref().map(|grad| norm(grad.data()));
         let norm = norm.ok_or_else(|| format!("{name} has no gradient"))?;
         out += before;
-        out +=
-            &if norm == 0.0 || (0.01..1000.0).contains(&norm) { format!("{norm:.3}") } else { format!("{norm:.1e}") };
+        out += &match norm {
+            0.0 | 0.01..1e3 => format!("{norm:.3}"),
+            1e3..1e6 => format!("{norm:.0}"),
+            _ => format!("{norm:.1e}"),
+        };
         rest = after;
     }
     Ok(out + rest)

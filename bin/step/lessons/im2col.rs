@@ -17,19 +17,27 @@ pub(super) const LESSON: Lesson = Lesson {
 fn program(desk: &mut Desk) -> Tensor {
     let image = desk.input("image", Tensor::from_slice([3, 3], &[1.0, 2.0, 0.0, -1.0, 3.0, 1.0, 0.5, -2.0, 1.5]));
     let kernels = desk.parameter("kernels", Tensor::from_slice([4, 2], &[1.0, 0.5, -1.0, 0.5, 0.5, -0.5, 0.0, 1.0]));
-    let turned = image.transpose();
+    let turned = desk.name("image turned", image.transpose());
     let mut columns = vec![];
     for ky in 0..2 {
         // Rows ky and ky + 1, then of those columns kx and kx + 1: what tap (ky, kx) sees in the four places.
-        let rows = turned.slice_channels(ky..ky + 2).transpose();
-        columns.extend((0..2).map(|kx| rows.slice_channels(kx..kx + 2).reshape([4, 1])));
+        let rows = desk.name(&format!("rows {ky} turned"), turned.slice_channels(ky..ky + 2));
+        let rows = desk.name(&format!("rows {ky}"), rows.transpose());
+        for kx in 0..2 {
+            let square = desk.name(&format!("square {ky},{kx}"), rows.slice_channels(kx..kx + 2));
+            columns.push(desk.name(&format!("column {ky},{kx}"), square.reshape([4, 1])));
+        }
     }
     let matrix = desk.name("im2col", concat(&columns.iter().collect::<Vec<_>>()));
     let product = desk.name("im2col * kernels", matrix.matmul(&kernels));
     let map = desk.name("image as a map", image.reshape([1, 3, 3, 1]));
     let weight = desk.name("kernels as a weight", kernels.reshape([2, 2, 1, 2]));
     let convolved = desk.name("conv2d", map.conv2d(&weight, None, Conv2d::default()));
-    let (a, b) = (product.mul(&product).sum(), convolved.mul(&convolved).sum());
+    let squares = [("matrix", &product), ("conv2d", &convolved)];
+    let [a, b] = squares.map(|(way, out)| {
+        let squares = desk.name(&format!("{way} squared"), out.mul(out));
+        desk.name(&format!("{way} sum"), squares.sum())
+    });
     let loss = desk.name("loss", a.add(&b));
 
     desk.forward(
@@ -47,12 +55,9 @@ fn program(desk: &mut Desk) -> Tensor {
     .ask("What is the gradient of a convolution with respect to its image?", &["A convolution", "A matrix inverse", "The kernel itself"], 0);
     desk.backward(
         "im2col * kernels",
-        "As matrices: `grad_A = G Bᵀ` for the im2col matrix, `grad_B = Aᵀ G` for the kernels.",
+        "As matrices: `grad_A = G Bᵀ` for the im2col matrix, `grad_B = Aᵀ G` for the kernels. These now have two contributions, one of each way, \
+         and the same numbers in both: im2col changes nothing but the layout.",
     );
     desk.backward("im2col", "Undoing the copies: each column goes back to the pixels it was taken from. Where columns overlap, gradients add.");
-    desk.backward(
-        "kernels",
-        "Two contributions, one of each way, and the same numbers in both: im2col changes nothing but the layout.",
-    );
     loss
 }

@@ -106,6 +106,10 @@ mod tests {
             }
             let notes = &about.lesson.as_ref().expect("a lesson").steps;
             assert!(notes.len() >= 3 && notes.iter().any(|note| note.predict.is_some()), "{}: notes", lesson.name);
+            for (i, note) in notes.iter().enumerate() {
+                let twice = notes[..i].iter().any(|other| (other.pass, other.step) == (note.pass, note.step));
+                assert!(!twice, "{}: a step shows one note, so this one is lost: {}", lesson.name, note.text);
+            }
             for question in notes.iter().filter_map(|note| note.predict.as_ref()) {
                 assert!(question.answer < question.choices.len(), "{}: {}", lesson.name, question.question);
             }
@@ -122,8 +126,13 @@ mod tests {
         };
         let plain = norm("plain.1.linear") / norm("plain.40.relu");
         assert!(plain > 0.0 && plain < 1e-6, "{plain}");
-        let residual = norm("residual.1.add") / norm("residual.40.add");
-        assert!(residual > 0.5, "{residual}");
+        // As the lesson's introduction says of each layer.
+        for layer in 1..40 {
+            let ratio = |name: &dyn Fn(usize) -> String| norm(&name(layer)) / norm(&name(layer + 1));
+            let plain = ratio(&|layer| format!("plain.{layer}.relu"));
+            let residual = ratio(&|layer| format!("residual.{layer}.add"));
+            assert!(plain < 1.0 && residual > 1.0, "layer {layer}: {plain}, {residual}");
+        }
     }
 
     #[test]

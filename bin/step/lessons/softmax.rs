@@ -8,7 +8,7 @@ pub(super) const LESSON: Lesson = Lesson {
     title: "Softmax and cross-entropy",
     intro: "Two examples, three classes. The loss is computed twice from the same logits: the long way (exponentials, their sum, a quotient, a \
             logarithm, the right class picked out) and by the one op `cross_entropy`. Half of each makes the loss.\n\n\
-            Both halves send their gradient back to the logits. Compare the two contributions: they agree, though the long way is five ops and the \
+            Both halves send their gradient back to the logits. Compare the two contributions: they agree, though the long way is seven ops and the \
             short way is `softmax - target`.",
     program,
 };
@@ -22,9 +22,11 @@ fn program(desk: &mut Desk) -> Tensor {
     let softmax = desk.name("softmax", powers.div(&total));
     let logarithm = desk.name("log softmax", softmax.log());
     let picked = desk.name("right class", logarithm.mul(&target));
-    let long = desk.name("long way", picked.sum().scale(-0.5));
+    let sum = desk.name("sum of both", picked.sum());
+    let long = desk.name("long way", sum.scale(-0.5));
     let short = desk.name("cross_entropy", logits.cross_entropy(&labels, 0.0));
-    let loss = desk.name("loss", long.add(&short).scale(0.5));
+    let both = desk.name("both ways", long.add(&short));
+    let loss = desk.name("loss", both.scale(0.5));
 
     desk.forward("softmax", "Each row sums to 1. The second example gives most, 0.63, to class 2, but its class is 1.");
     desk.forward(

@@ -93,13 +93,13 @@ function normChart(app) {
   const known = norms.filter(x => x > 0 && Number.isFinite(x)).map(Math.log10);
   if (known.length < 2) return null;
   const [low, high] = [Math.floor(known.reduce((a, b) => Math.min(a, b))), Math.ceil(known.reduce((a, b) => Math.max(a, b)) + 1e-9)];
-  const [width, height, left, bottom] = [640, 150, 44, 20];
+  const [width, height, left, bottom] = [Math.max(280, app.width - 100), 170, 50, 22];
   const x = i => left + ((width - left - 10) * i) / Math.max(1, norms.length - 1);
   const y = log => 8 + ((height - bottom - 8) * (high - log)) / Math.max(1, high - low);
   const lines = [];
   const every_ = Math.max(1, Math.ceil((high - low) / 5));
   for (let log = low; log <= high; log += every_) {
-    lines.push(svg('path', { d: `M${left} ${y(log)}H${width - 10}`, class: 'rule' }), svg('text', { x: left - 6, y: y(log) + 4, class: 'tick', 'text-anchor': 'end' }, log === 0 ? '1' : `1e${log}`));
+    lines.push(svg('path', { d: `M${left} ${y(log)}H${width - 10}`, class: 'rule' }), svg('text', { x: left - 6, y: y(log) + 4, class: 'tick', 'text-anchor': 'end' }, Math.abs(log) <= 3 ? String(Number(`1e${log}`)) : `1e${log}`));
   }
   const reached = norms.slice(0, state.step + 1);
   const path = list => list.map((norm, i) => (norm > 0 && Number.isFinite(norm) ? `${x(i).toFixed(1)} ${y(Math.log10(norm)).toFixed(1)}` : null)).filter(Boolean);

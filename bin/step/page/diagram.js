@@ -1,8 +1,15 @@
 // Small graphs whole: every tensor and op a box, values above, gradients below as the backward pass reaches them.
 
+/** What stands in a box: the name its author gave a tensor where there is one and it fits, else the op. */
+function boxName(tensor, op) {
+  const short = shortName(tensor);
+  if (op) return op.path === tensor.name && !short.startsWith(op.op) && short.length <= 16 ? short : op.op;
+  return short.length > 14 ? `…${short.slice(-13)}` : short;
+}
+
 /** Larger graphs are shown by the list alone. */
 const MOST_BOXES = 34;
-const BOX = { width: 104, height: 58, across: 142, gap: 16, margin: 12 };
+const BOX = { width: 104, height: 58, across: 126, gap: 16, margin: 12 };
 
 class Diagram {
   constructor(app) {
@@ -105,8 +112,7 @@ class Diagram {
     const arrived = backward && this.gradientKnown(tensor, op);
     const veiled = this.app.predict.veiled && op === current && !backward;
     const text = (content, dy, name) => svg('text', { x: BOX.width / 2, y: dy, class: name, 'text-anchor': 'middle' }, content);
-    const short = shortName(tensor);
-    const name = op ? op.op : short.length > 14 ? `…${short.slice(-13)}` : short;
+    const name = boxName(tensor, op);
     const say = values => (values === null ? '' : product(tensor.shape) === 1 ? brief(values.at(tensor.shape.map(() => 0)), 4) : tensor.shape.join('×'));
     const value = veiled ? '?' : known ? say(tensor.value) : '';
     const grad = arrived && tensor.grad ? (product(tensor.shape) === 1 ? say(tensor.grad) : `‖∂‖ ${brief(tensor.grad.norm)}`) : '';

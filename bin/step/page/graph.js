@@ -7,15 +7,15 @@ const GUTTER = { left: 50, lane: 12, row: 27 };
 /** Blocks are folded at first where the open graph would be longer than this. */
 const MOST_OPEN_ROWS = 60;
 
-/** Ops by block: a tree of `{path, name, children, ops}`; ops are leaves. */
+/** Ops by block: a tree of `{path, name, children, ops}`; `ops` are all those within, leaves are ops. */
 function blockTree(ops) {
-  const root = { path: '', name: '', children: [], count: 0 };
+  const root = { path: '', name: '', children: [], ops: [] };
   const groups = new Map([['', root]]);
   const group = path => {
     if (groups.has(path)) return groups.get(path);
     const cut = path.lastIndexOf('.');
     const parent = group(cut < 0 ? '' : path.slice(0, cut));
-    const made = { path, name: path.slice(cut + 1), children: [], count: 0, parent };
+    const made = { path, name: path.slice(cut + 1), children: [], ops: [], parent };
     groups.set(path, made);
     parent.children.push(made);
     return made;
@@ -23,12 +23,15 @@ function blockTree(ops) {
   for (const op of ops) {
     let at = group(op.block);
     at.children.push(op);
-    for (; at; at = at.parent) at.count++;
+    for (; at; at = at.parent) at.ops.push(op);
   }
   return prune(root);
 }
 
 const isGroup = node => node.children !== undefined;
+
+/** Whether a block, or one within it, holds an op. */
+const holds = (path, op) => op.block.startsWith(path) && (op.block.length === path.length || op.block[path.length] === '.');
 
 /** A block of one op is that op; a block that only holds another block is that block. */
 function prune(node) {
@@ -93,8 +96,7 @@ class Graph {
   reveal(op) {
     let changed = false;
     for (const group of this.groups) {
-      const inside = op.block === group.path || op.block.startsWith(`${group.path}.`);
-      if (inside && !this.open.has(group.path)) {
+      if (holds(group.path, op) && !this.open.has(group.path)) {
         this.open.add(group.path);
         this.followed = [...(this.followed ?? []), group.path];
         changed = true;
@@ -105,7 +107,7 @@ class Graph {
 
   /** Folds blocks that were opened only to follow the step, once it has left them. */
   release(op) {
-    const left = (this.followed ?? []).filter(path => op.block !== path && !op.block.startsWith(`${path}.`));
+    const left = (this.followed ?? []).filter(path => !holds(path, op));
     left.forEach(path => this.open.delete(path));
     this.followed = (this.followed ?? []).filter(path => !left.includes(path));
     return left.length > 0;
@@ -149,7 +151,7 @@ class Graph {
     const rowOf = new Map();
     this.rows.forEach((entry, r) => {
       if (entry.op) rowOf.set(entry.op, r);
-      else if (!entry.open) for (const op of this.trace.ops) if (op.block === entry.group.path || op.block.startsWith(`${entry.group.path}.`)) rowOf.set(op, r);
+      else if (!entry.open) for (const op of entry.group.ops) rowOf.set(op, r);
     });
     const x = r => left + (this.rows[r].op ? lane * this.lane(this.rows[r].op) : 0);
     const y = r => r * row + row / 2;
@@ -159,7 +161,7 @@ class Graph {
         const from = this.trace.tensor(id)?.maker;
         const [a, b] = [rowOf.get(from), rowOf.get(op)];
         if (a === undefined || b === undefined || a === b) continue;
-        const key = `${a}-${b}`;
+        const key = a * this.rows.length + b;
         if (!edges.has(key)) edges.set(key, { a, b, pairs: [] });
         edges.get(key).pairs.push([from, op]);
       }
@@ -200,7 +202,7 @@ class Graph {
     const short = entry.op ? entry.op.path.slice(entry.op.block ? entry.op.block.length + 1 : 0) || entry.op.path : '';
     const label = entry.op
       ? [el('span', { class: 'kind' }, entry.op.op), short && short !== entry.op.op ? el('span', { class: 'where' }, short) : null, el('span', { class: 'norm', 'aria-hidden': 'true' })]
-      : [el('span', { class: 'fold', 'aria-hidden': 'true' }, entry.open ? '▾' : '▸'), el('span', { class: 'kind' }, entry.group.name), el('span', { class: 'where' }, `${entry.group.count} ops`), el('span', { class: 'norm', 'aria-hidden': 'true' })];
+      : [el('span', { class: 'fold', 'aria-hidden': 'true' }, entry.open ? '▾' : '▸'), el('span', { class: 'kind' }, entry.group.name), el('span', { class: 'where' }, `${entry.group.ops.length} ops`), el('span', { class: 'norm', 'aria-hidden': 'true' })];
     const onclick = () => {
       if (entry.op) this.onselect(entry.op);
       else {
@@ -244,8 +246,8 @@ class Graph {
     const reached = other => (backward ? other.backwardPlace !== undefined && other.backwardPlace <= state.step : other.place <= state.step);
     let current = null;
     for (const entry of this.rows) {
-      const here = entry.op ? entry.op === op : !entry.open && op && (op.block === entry.group.path || op.block.startsWith(`${entry.group.path}.`));
-      const members = entry.op ? [entry.op] : entry.members ??= this.trace.ops.filter(o => o.block === entry.group.path || o.block.startsWith(`${entry.group.path}.`));
+      const here = entry.op ? entry.op === op : !entry.open && op && holds(entry.group.path, op);
+      const members = entry.op ? [entry.op] : entry.group.ops;
       const done = members.every(reached);
       entry.button.classList.toggle('current', here);
       entry.button.classList.toggle('done', done);
@@ -272,7 +274,7 @@ class Graph {
 
   /** A small bar with the norm of the gradient that reached an op, on a logarithmic scale of the whole tape. */
   gauge(entry, members, shown) {
-    const bar = entry.button.querySelector('.norm');
+    const bar = entry.button.lastChild;
     const norm = shown ? this.trace.tensor(members[0].output)?.grad?.norm : undefined;
     bar.hidden = norm === undefined;
     if (norm === undefined) return;

@@ -40,7 +40,7 @@ class Inspector {
     const tabs = views.map(name => button(VIEWS[name], () => this.app.set({ view: name }), { 'aria-pressed': String(name === view), key: `view-${name}` }));
     this.host.append(
       el('header', {},
-        el('div', {}, el('h3', { id: 'inspector-title' }, tensor.name), muted('p', `${tensor.role}, ${shapeText(tensor)}`)),
+        el('div', {}, el('h3', { id: 'inspector-title' }, tensor.name), muted('p', [...new Set([tensor.role, shapeText(tensor)])].join(', '))),
         el('div', { class: 'tabs', role: 'group', 'aria-label': 'What to show' }, tabs)));
     if (!values) {
       this.host.append(muted('p', 'No values of this tensor are in the page.'));

@@ -129,7 +129,10 @@ class OpPanel {
 }
 
 /** How far the plain ops shown are from the fused one that ran. */
-const difference = fused => (Number.isFinite(fused?.max_difference) ? `, apart from it by at most ${brief(fused.max_difference, 2)} of its largest value` : '');
+const difference = fused => {
+  if (!Number.isFinite(fused?.max_difference)) return '';
+  return fused.max_difference === 0 ? ': the same numbers, bit for bit' : `: the same but for rounding, ${brief(fused.max_difference, 2)} of the largest value`;
+};
 
 /** Cells without repeats. */
 const unique = cells => [...new Map(cells.map(cell => [cell.join(), cell])).values()];

@@ -66,7 +66,7 @@ function sumText(made, x) {
   }
   const gap = Math.abs(total - x);
   const close = gap <= 1e-4 * Math.max(1e-6, ...terms.map(t => Math.abs(t.product)));
-  return el('p', {}, `${plain}: added here in f64, `, digits_('span', brief(total, 8)),
+  return el('p', {}, `${plain}: here in f64, `, digits_('span', brief(total, 8)),
     Number.isFinite(gap) && !close ? el('span', { class: 'bad' }, ` (${brief(gap)} from the value)`) : null);
 }
 
@@ -78,9 +78,10 @@ function termList(made) {
   const rows = listed.map(term => {
     const bar = el('span', { class: `size ${term.product < 0 ? 'minus' : 'plus'}`, 'aria-hidden': 'true' });
     bar.style.width = `${Math.min(1, Math.abs(term.product) / most) * 36}px`;
-    const names = `${term.k !== undefined && term.k !== 1 ? `${brief(term.k)} · ` : ''}${term.of.map(factorText).join(' · ')}`;
-    const numbers = term.factors.map(x => brief(x, 4)).map(text => (text.startsWith('-') ? `(${text})` : text)).join(' · ');
-    return el('li', {}, el('span', { class: 'names' }, names), digits_('span', `${term.factors.length > 1 ? `${numbers} = ` : ''}${brief(term.product, 4)}`), bar);
+    const names = `${term.k !== undefined && term.k !== 1 ? `${brief(term.k, 4)} · ` : ''}${term.of.map(factorText).join(' · ')}`;
+    const factors = term.k !== undefined && term.k !== 1 ? [term.k, ...term.factors] : term.factors;
+    const numbers = factors.map(x => brief(x, 4)).map(text => (text.startsWith('-') ? `(${text})` : text)).join(' · ');
+    return el('li', {}, el('span', { class: 'names' }, names), digits_('span', `${factors.length > 1 ? `${numbers} = ` : ''}${brief(term.product, 4)}`), bar);
   });
   const more = here.length - listed.length;
   return el('div', { class: 'terms' }, el('ul', {}, rows), more > 0 ? muted('p', `and ${more} smaller`) : null);

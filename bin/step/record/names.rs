@@ -48,7 +48,7 @@ impl Names {
             return (op.path.clone(), op.block.clone(), op.path.clone());
         }
         if let Some(given) = given {
-            return (given.into(), String::new(), given.into());
+            return (given.into(), parent(given).into(), given.into());
         }
         if OUTSIDE.contains(&op) {
             self.block.clear();
@@ -80,8 +80,9 @@ pub(super) fn axes(name: &str, role: Role, rank: usize, op: Option<&str>) -> Vec
     match (rank, role, op) {
         (4, Role::Parameter, _) => vec!["K_h", "K_w", "C_in", "C_out"],
         (4, ..) => vec!["N", "H", "W", "C"],
-        (2, Role::Parameter, _) => vec!["in", "out"],
-        (2, _, Some("moments" | "fold_batch_norm")) => vec!["", "C"],
+        (2, Role::Parameter, _) if ["weight", "w", "kernels"].iter().any(|it| name.ends_with(it)) => vec!["in", "out"],
+        (2, _, Some("moments")) => vec!["mean/var", "C"],
+        (2, _, Some("fold_batch_norm")) => vec!["scale/shift", "C"],
         (2, ..) => vec!["N", if name.contains("linear") || name.contains("logits") { "K" } else { "C" }],
         (1, ..) => vec!["C"],
         (rank, ..) => vec![""; rank],

@@ -21,6 +21,18 @@ pub fn brief(x: f64, width: usize) -> String {
     text.unwrap_or_else(|| format!("{x:.0e}"))
 }
 
+/// A number to eight digits, about what `f32` holds: two that should agree are compared by eye.
+pub fn eight(x: f64) -> String {
+    if !x.is_finite() {
+        return odd(x).into();
+    }
+    if (1e-4..1e7).contains(&x.abs()) {
+        let decimals = 7 - x.abs().log10().floor() as i32;
+        return format!("{x:.0$}", decimals.max(0) as usize);
+    }
+    if x == 0.0 { "0".into() } else { format!("{x:.7e}") }
+}
+
 /// What is not a finite number.
 pub fn odd(x: f64) -> &'static str {
     match x {
@@ -65,6 +77,15 @@ mod tests {
             (f64::NEG_INFINITY, "-inf"),
         ] {
             assert_eq!(brief(x, 6), text);
+        }
+        for (x, text) in [
+            (0.0, "0"),
+            (4.061_908_2, "4.0619082"),
+            (-0.077_853_478, "-0.077853478"),
+            (1.5e-9, "1.5000000e-9"),
+            (123_456.5, "123456.50"),
+        ] {
+            assert_eq!(eight(x), text);
         }
         assert_eq!((percent(0.666), exact(0.1), exact(f32::NAN)), ("67%".into(), "0.1".into(), "NaN".into()));
         assert_eq!(extents(&Shape::from([2, 3])), "2×3");

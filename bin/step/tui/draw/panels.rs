@@ -1,7 +1,7 @@
 //! What lies over the rest: keys, introduction, checks, what follows from a change, a mistake, matches of a search.
 
 use super::super::keys;
-use super::super::numbers::{brief, exact};
+use super::super::numbers::{brief, eight, exact};
 use super::super::state::{App, Checks, Panel, PromptKind};
 use super::text::{clean, fit, lines, marked, wrap};
 use super::theme::Theme;
@@ -135,8 +135,8 @@ fn check_lines(check: Option<&Option<Check>>, theme: Theme) -> Vec<Line<'static>
         None => vec![Line::styled("  computing …", theme.dim())],
         Some(None) => vec![Line::styled("  no gradient is wanted here", theme.dim())],
         Some(Some(check)) => vec![
-            Line::raw(format!("  backward pass, f32        {:>15.7e}", check.analytic)),
-            Line::raw(format!("  finite difference, f64    {:>15.7e}   h {:.0e}", check.numeric, check.h)),
+            Line::raw(format!("  backward pass, f32        {:>15}", eight(check.analytic))),
+            Line::raw(format!("  finite difference, f64    {:>15}   h {:.0e}", eight(check.numeric), check.h)),
             Line::from(vec![
                 Span::raw(format!("  relative error {:.1e}, {} ulp   ", check.rel_error, brief(check.ulp, 4))),
                 verdict(check, theme),
