@@ -127,7 +127,8 @@ fn check(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::work(format!(
-        "{} of {} gradients of {name} differ from finite differences by more than {}, most of all {}{:?}; look into it with pleach step --check",
+        "{} of {} gradients of {name} differ from finite differences by more than {}, most of all {}{:?}; look into it with pleach step --check; \
+         where batch norms see few values, the rounding of f32 alone can do this, and a larger --batch or --size lessens it",
         failed.len(),
         report.checked,
         args.tolerance,
