@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 /// Longest side of a panel's cells, in pixels.
 const SIDE: f64 = 340.0;
 const LETTER: f64 = 6.4;
+/// Of a letter of the title, on average.
+const TITLE_LETTER: f64 = 10.4;
 
 /// One cell.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +54,8 @@ impl Heat<'_> {
         let (rows, columns) = (most(|panel| panel.rows.len()), most(|panel| panel.columns.len()));
         let (high, wide) = ((SIDE / rows as f64).clamp(5.0, 22.0), (SIDE / columns as f64).clamp(3.0, 22.0));
         let pitch = margin + columns as f64 * wide + 14.0;
-        let width = (20.0 + pitch * self.panels.len().max(1) as f64).max(440.0);
+        let heading = 40.0 + TITLE_LETTER * self.title.chars().count() as f64;
+        let width = (20.0 + pitch * self.panels.len().max(1) as f64).max(440.0).max(heading);
         let height = 112.0 + rows as f64 * high + 54.0;
         let title = escape(self.title);
         let mut svg = format!(

@@ -71,7 +71,12 @@ impl Scatter<'_> {
             );
         }
         let _ = writeln!(svg, "<path class=\"axis\" d=\"M{left} {bottom}H{right}\"/>");
-        for tick in log_ticks(x_low, x_high) {
+        let mut x_ticks = log_ticks(x_low, x_high);
+        if x_ticks.len() < 3 {
+            // Less than a decade: equal steps tell more.
+            x_ticks = ticks(x_low, x_high, 5).into_iter().filter(|tick| (x_low..=x_high).contains(tick)).collect();
+        }
+        for tick in x_ticks {
             let x = x_of(tick);
             let _ = writeln!(
                 svg,
@@ -82,8 +87,7 @@ impl Scatter<'_> {
             );
         }
         let placed: Vec<(f64, f64, &Point)> = points.iter().map(|&p| (x_of(p.x), y_of(p.y), p)).collect();
-        front(&mut svg, &placed, right, top);
-        let mut taken: Vec<Box4> = vec![];
+        let mut taken = front(&mut svg, &placed, right, top);
         for &(x, y, point) in &placed {
             let half = point.spread.map_or(0.0, |s| (y_of(point.y - s) - y).abs());
             taken.push((x - 7.0, y - half.max(7.0), x + 7.0, y + half.max(7.0)));
@@ -131,21 +135,31 @@ impl Scatter<'_> {
     }
 }
 
-/// The staircase under which nothing lies.
-fn front(svg: &mut String, placed: &[(f64, f64, &Point)], right: f64, top: f64) {
+/// The staircase under which nothing lies, and what room it takes.
+fn front(svg: &mut String, placed: &[(f64, f64, &Point)], right: f64, top: f64) -> Vec<Box4> {
     let mut corners: Vec<(f64, f64)> = placed.iter().filter(|(_, _, p)| p.front).map(|&(x, y, _)| (x, y)).collect();
     corners.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let Some(&(x, _)) = corners.first() else { return };
-    let mut path = format!("M{x:.1} {top:.1}");
+    let Some(&(x, _)) = corners.first() else { return vec![] };
+    let (mut path, mut taken, mut at) = (format!("M{x:.1} {top:.1}"), vec![], (x, top));
     for (x, y) in corners {
         let _ = write!(path, "H{x:.1}V{y:.1}");
+        taken.extend([line((at.0, at.1), (x, at.1)), line((x, at.1), (x, y))]);
+        at = (x, y);
     }
     let _ = writeln!(svg, "<path class=\"two line\" d=\"{path}H{right:.1}\"/>");
+    taken.push(line(at, (right, at.1)));
+    taken
+}
+
+/// The room of a line along one of the axes.
+fn line(a: (f64, f64), b: (f64, f64)) -> Box4 {
+    (a.0.min(b.0) - 2.0, a.1.min(b.1) - 2.0, a.0.max(b.0) + 2.0, a.1.max(b.1) + 2.0)
 }
 
 /// A point's label, where it covers the least of what is there.
 fn name(svg: &mut String, taken: &mut Vec<Box4>, x: f64, y: f64, point: &Point) {
-    let width = LETTER * point.label.chars().count() as f64;
+    let bold = if point.front { 1.15 } else { 1.0 };
+    let width = LETTER * bold * point.label.chars().count() as f64;
     let (left, right, top, bottom) = AREA;
     let places = [
         (x + 10.0, y - 4.0),
