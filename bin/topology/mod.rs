@@ -6,7 +6,7 @@ mod svg;
 use crate::failure::Failure;
 use crate::output;
 use crate::run::atomic;
-use nn::aggregation::Wiring;
+use nn::aggregation::{Gather, Wiring, log_factorial};
 use nn::models::{Aggregation, PerStage, WiringFile};
 use nn::{Builder, Model};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// Count and draw the links of a way to aggregate
 ///
 /// A stage has an input (0), layers 1 to N and an exit (N + 1) that gathers as they do. Links and paths are those of one stage;
-/// parameters and multiply-adds those of the CIFAR network with three such stages.
+/// parameters and multiply-adds those of the CIFAR network with three such stages. With offsets 1, C, C*C, ... layer i reads as many
+/// outputs as i has digits in base C, so that links are a little more than the logarithm to base C of (N + 1)!, which is told too.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Layers in each stage; several, as in 8,16,32, to see them grow
@@ -58,6 +59,9 @@ struct Report {
     how: String,
     layers: usize,
     links: usize,
+    /// Of offsets that are powers of c: the logarithm to base c of (layers + 1)!; links lie above it, by layers + 1 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_factorial: Option<f64>,
     longest_shortest_path: usize,
     /// Of the network; absent if it is too large to be built.
     params: Option<usize>,
@@ -76,6 +80,11 @@ struct PathReport {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let file = described(args)?;
+    // What is wrong in a file is told with its name.
+    let told = |wrong: nn::Error| match args.gather.strip_prefix("edges:") {
+        Some(path) => Failure::input(format!("{path}: {wrong}")),
+        None => wrong.into(),
+    };
     let depths: Vec<usize> =
         if args.layers.is_empty() { file.layers.into_iter().collect() } else { args.layers.clone() };
     if depths.is_empty() {
@@ -90,8 +99,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::input("--svg draws one wiring; give --layers one number"));
     }
     for layers in depths {
-        let of = WiringFile { layers: Some(layers), ..file.clone() }.aggregation()?;
-        let wiring = of.wiring()?;
+        let of = WiringFile { layers: Some(layers), ..file.clone() }.aggregation().map_err(told)?;
+        let wiring = of.wiring().map_err(told)?;
+        of.check().map_err(told)?;
         let path = ends.map(|ends| path(&wiring, ends)).transpose()?;
         let report = report(&of, &wiring, path, args.classes)?;
         if let Some(out) = &args.svg {
@@ -114,6 +124,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// The wiring file that the flags name, or the flags as one; flags come first.
 fn described(args: &Args) -> Result<WiringFile, Failure> {
     let mut file = match args.gather.strip_prefix("edges:") {
+        Some("") => return Err(Failure::input("--gather edges: names no file; write edges:FILE, with a wiring file")),
         Some(path) => WiringFile::read(Path::new(path))?,
         None => WiringFile { gather: Some(args.gather.clone()), ..WiringFile::default() },
     };
@@ -154,13 +165,16 @@ fn report(of: &Aggregation, wiring: &Wiring, path: Option<PathReport>, classes: 
     if classes < 2 {
         return Err(Failure::input("--classes: a network tells at least 2 classes apart"));
     }
-    of.check()?;
     let model = of.build(&mut Builder::outline(), classes).ok().map(|network| Model::of("topology", classes, network));
     Ok(Report {
         gather: of.gather.to_string(),
         how: of.how.to_string(),
         layers: wiring.layers(),
         links: wiring.links(),
+        log_factorial: match of.gather {
+            Gather::Base(base) => Some(log_factorial(wiring.exit(), base)),
+            _ => None,
+        },
         longest_shortest_path: wiring.longest_shortest_path(),
         params: model.as_ref().map(Model::num_params),
         macs: model.as_ref().map(Model::macs),
@@ -170,8 +184,15 @@ fn report(of: &Aggregation, wiring: &Wiring, path: Option<PathReport>, classes: 
 
 fn print(report: &Report, wiring: &Wiring) -> Result<(), Failure> {
     let Report { gather, how, layers, links, longest_shortest_path, .. } = report;
+    let estimate = match report.log_factorial {
+        Some(log) => {
+            let base = gather.trim_start_matches("base:");
+            format!(" (log_{base} {}! = {log:.1})", wiring.exit())
+        }
+        None => String::new(),
+    };
     output::line(&format!(
-        "{gather}, {how}, {layers} layers: {links} links, the longest shortest path has {longest_shortest_path} steps"
+        "{gather}, {how}, {layers} layers: {links} links{estimate}, the longest shortest path has {longest_shortest_path} steps"
     ))?;
     output::line(&match (report.params, report.macs) {
         (Some(params), Some(macs)) => {

@@ -10,7 +10,11 @@ fn links_paths_and_sizes_are_those_of_the_papers() {
         objects(&place.done(&[&args[..], more].concat())).remove(0)
     };
     let sparse = report("base:2", &["--how", "concat"]);
-    assert_eq!(keys(&sparse), ["gather", "how", "layers", "links", "longest_shortest_path", "macs", "params"]);
+    assert_eq!(
+        keys(&sparse),
+        ["gather", "how", "layers", "links", "log_factorial", "longest_shortest_path", "macs", "params"]
+    );
+    assert!(sparse["log_factorial"].as_f64().is_some_and(|log| (log - 122.71).abs() < 0.01), "{sparse}");
     assert_eq!(
         (&sparse["links"], &sparse["longest_shortest_path"], &sparse["params"]),
         (&141.into(), &5.into(), &633_898.into())
@@ -21,6 +25,7 @@ fn links_paths_and_sizes_are_those_of_the_papers() {
         (&dense["links"], &dense["longest_shortest_path"], &dense["params"]),
         (&561.into(), &1.into(), &6_979_642.into())
     );
+    assert!(dense["log_factorial"].is_null(), "of powers of a base alone");
     assert_eq!(dense["macs"], 1_769_516_448u64);
     let sum = objects(&place.done(&["topology", "--layers", "3", "--gather", "base:2", "--how", "sum", "--json"]));
     assert_eq!(sum[0]["params"], 269_722);
@@ -40,7 +45,9 @@ fn it_is_drawn() {
     let place = Place::new();
     let text = place.done(&["topology", "--layers", "12", "--path", "12,0", "--svg", "wiring.svg"]);
     assert!(
-        text.contains("41 links") && text.contains("the gradient takes 2 steps: 12 -> ") && text.contains('◆'),
+        text.contains("41 links (log_2 13! = 32.5)")
+            && text.contains("the gradient takes 2 steps: 12 -> ")
+            && text.contains('◆'),
         "{text}"
     );
     let svg = std::fs::read_to_string(place.path("wiring.svg")).expect("written");
@@ -114,6 +121,7 @@ fn what_cannot_be_wired_is_refused_before_anything_runs() {
         ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 3]]", "layer 2 reads nothing"),
         ("layers = 2\ngrowth = 4\nedges = [[0, 1], [0, 2], [1, 2]]", "the exit (3) reads nothing"),
         ("layers = 2\ngrowth = 4\nedges = []", "reads nothing"),
+        ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 2, 3]]", "a link is [from, to]"),
         ("layers = 2\ngrowth = 4\nedges = [[0, 1], [-1, 2]]", "line 3"),
         ("layers = 2\ngrowth = 4\nedges = [[0, 1], [0, 2], [2, 3]]", "layer 1 is read by nobody"),
         ("layers = 2\ngrowth = 4\nedges = [[0, 1], [1, 2], [2, 9]]", "a link leads to 9"),
@@ -126,6 +134,8 @@ fn what_cannot_be_wired_is_refused_before_anything_runs() {
         std::fs::write(place.path("mine.toml"), file).expect("writable");
         let refused = place.refused(2, &["train", "--model", "mine.toml", "--data", "synthetic:32,16"]);
         assert!(refused.contains("mine.toml") && refused.contains(message), "{refused}");
+        let refused = place.refused(2, &["topology", "--gather", "edges:mine.toml"]);
+        assert!(refused.contains("mine.toml: ") && refused.contains(message), "{refused}");
     }
     for (model, message) in [
         ("densenet41-12", "near it are 40 and 43"),
@@ -153,6 +163,7 @@ fn what_cannot_be_wired_is_refused_before_anything_runs() {
     assert!(
         refused(&["--layers", "4", "--gather", "edges:none.toml"]).contains("cannot read the wiring file none.toml")
     );
+    assert!(refused(&["--layers", "4", "--gather", "edges:"]).contains("names no file"));
     assert!(refused(&["--layers", "4", "--growth", "1,2"]).contains("--growth takes one number, or three"));
     assert!(refused(&["--layers", "4", "--growth", "0"]).contains("without channels"));
     assert!(refused(&["--layers", "201", "--svg", "x.svg"]).contains("at most 200"));

@@ -28,4 +28,4 @@ pub use gather::{Edges, Gather, RULES, Rule};
 pub use how::{How, Output, Widths};
 pub use map::Map;
 pub use places::{Source, places};
-pub use wiring::{Wiring, digit_sum};
+pub use wiring::{Wiring, digit_sum, log_factorial};

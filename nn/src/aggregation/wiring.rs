@@ -171,6 +171,26 @@ pub fn digit_sum(mut n: usize, base: usize) -> usize {
     sum
 }
 
+/// `log_base(n!)`, for `base` at least 2: nearly the number of links when offsets are powers of `base`.
+///
+/// Layer `i` then reads as many outputs as `i` has digits, `floor(log_base i) + 1`. Layers 1 to `n` together have more links than
+/// `log_base(n!)`, and at most `n` more. (With the exit, which reads as layer `n + 1` would, take `n + 1`.)
+///
+/// ```
+/// use nn::aggregation::{Gather, Wiring, log_factorial};
+///
+/// let (links, estimate) = (Wiring::new(&Gather::Base(2), 32)?.links(), log_factorial(33, 2));
+/// assert!((122.7..122.8).contains(&estimate) && links == 141); // between 122.7 and 122.7 + 33
+/// # Ok::<(), nn::Error>(())
+/// ```
+///
+/// # Panics
+/// If `base` is below 2.
+pub fn log_factorial(n: usize, base: usize) -> f64 {
+    assert!(base >= 2, "log_factorial: there is no logarithm of base {base}");
+    (2..=n).map(|i| libm::log(i as f64)).sum::<f64>() / libm::log(base as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Edges;
@@ -194,6 +214,31 @@ mod tests {
             assert_eq!([2, 3, 4].map(|c| wiring(Gather::Base(c), layers).links()), base, "{layers} layers");
             assert_eq!(wiring(Gather::Previous, layers).links(), layers + 1);
         }
+    }
+
+    /// `log_c(m!) < links <= log_c(m!) + m` over `m` readers: `x - 1 < floor(x) <= x` at `x = log_c i`, summed. Above the estimate lies
+    /// one link a reader less the fractions that are rounded away, so that the quotient goes to 1 as stages grow.
+    #[test]
+    fn links_of_exponential_offsets_are_nearly_the_logarithm_of_a_factorial() {
+        for base in [2, 3, 4] {
+            let mut quotients = vec![];
+            for layers in [1, 2, 3, 7, 12, 31, 32, 33, 63, 64, 128, 330, 1000] {
+                let wiring = wiring(Gather::Base(base), layers);
+                for readers in [layers, layers + 1] {
+                    let links: usize = (1..=readers).map(|layer| wiring.sources(layer).len()).sum();
+                    let (estimate, links) = (log_factorial(readers, base), links as f64);
+                    assert!(estimate < links, "base {base}, {readers} readers: {links} for {estimate}");
+                    assert!(
+                        links <= estimate + readers as f64,
+                        "base {base}, {readers} readers: {links} for {estimate}"
+                    );
+                }
+                quotients.push(wiring.links() as f64 / log_factorial(layers + 1, base));
+            }
+            assert!(quotients[12] < 1.15 && quotients[12] < quotients[4], "base {base}: {quotients:?}");
+        }
+        assert_eq!([0, 1].map(|n| log_factorial(n, 2)), [0.0, 0.0]);
+        assert!((log_factorial(5, 3) - 120f64.ln() / 3f64.ln()).abs() < 1e-12);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::{Aggregation, Crossing};
 use crate::aggregation::{Edges, Gather, How};
 use crate::error::Error;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::Path;
 
 /// What a wiring file says; all but the number of layers and the channels has a default.
@@ -35,6 +36,7 @@ pub struct WiringFile {
     /// `all`, `previous`, `base:2`, `learned`, or the name of a rule. Either this or `edges`.
     pub gather: Option<String>,
     /// Links `[from, to]`.
+    #[serde(default, deserialize_with = "pairs")]
     pub edges: Option<Vec<(usize, usize)>>,
     /// `concat` (the default), `sum`, `mixed` or `dual`.
     pub how: Option<String>,
@@ -69,6 +71,15 @@ impl PerStage {
             PerStage::Each(n) => n,
         }
     }
+}
+
+/// Links, each of exactly two indices: read as tuples, longer lists would lose their ends.
+fn pairs<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<(usize, usize)>>, D::Error> {
+    let pair = |list: &Vec<usize>| match list[..] {
+        [from, to] => Ok((from, to)),
+        _ => Err(D::Error::custom(format!("a link is [from, to], not {list:?}"))),
+    };
+    Vec::<Vec<usize>>::deserialize(value)?.iter().map(pair).collect::<Result<_, _>>().map(Some)
 }
 
 impl WiringFile {
@@ -281,6 +292,10 @@ mod tests {
         assert!(message("layers = 2\ngather = 'all'").contains("`growth` is missing"));
         assert!(message("layers = 2\ngather = 'all'\ngrowth = 2\nedges = [[0, 1]]").contains("remove one"));
         assert!(message("layers = 2\ngrowth = 2\nedges = [[1, 1]]").contains("cycle"));
+        for list in ["[1, 2, 3]", "[1]", "[]"] {
+            let told = message(&format!("layers = 2\ngrowth = 2\nedges = [[0, 1], {list}]"));
+            assert!(told.contains("line 3") && told.contains(&format!("a link is [from, to], not {list}")), "{told}");
+        }
         assert!(message("layers = 2\ngrowth = 2\nedges = [[0, 1], [1, 2]]").contains("the exit (3) reads nothing"));
         assert!(message("layers = 0\ngather = 'all'\ngrowth = 2").contains("at least one layer"));
         assert!(
