@@ -3,6 +3,7 @@
 //! Every kernel has one generic body over pulp's SIMD token, so that one source serves AVX2, NEON and the portable level;
 //! the portable level is always compiled and tested against the fast one.
 
+pub mod ahead;
 pub mod broadcast;
 pub mod channel_sums;
 pub mod conv2d;

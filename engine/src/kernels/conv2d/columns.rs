@@ -17,6 +17,11 @@ impl Columns {
         Columns { channels, lanes }
     }
 
+    /// Floats of a vector.
+    pub fn lanes(self) -> usize {
+        self.lanes
+    }
+
     /// Number of vectors.
     pub fn vectors(self) -> usize {
         self.channels.div_ceil(self.lanes)

@@ -1,8 +1,9 @@
 //! grad_input, grad_weight and the sums that go with them, in one pass over blocks of pixels.
 
-use super::outer::outer;
+use super::outer::{self, outer};
 use super::tile::{Finish, Rows, multiply};
-use super::{LoadBlock, LoadGrad, is_plain, row_stride, source};
+use super::{LoadBlock, LoadGrad, is_plain, row_stride, rows_ahead, source};
+use crate::kernels::ahead::{Ahead, ask};
 use crate::kernels::conv2d::ConvSize;
 use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
 use crate::kernels::conv2d::columns::{Columns, Vector};
@@ -11,6 +12,7 @@ use crate::kernels::conv2d::mask;
 use crate::kernels::conv2d::tile::MR;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
+use crate::parallel;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -20,6 +22,8 @@ use std::ops::Range;
 const PARTIAL_FLOATS: usize = 1 << 19;
 /// At least this many chunks, so that a few cores find work even with the largest weights.
 const MIN_CHUNKS: usize = 4;
+/// Rows of grad_weight that are put in their places together.
+const ROWS: usize = 32;
 /// Output pixels of a chunk, at least.
 const CHUNK_PIXELS: usize = 512;
 
@@ -36,7 +40,8 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
             });
         }
     });
-    let weight_len = if pass.needs_weight { size.weight_len() } else { 0 };
+    let sums = SumsOf::new(size, lanes(level));
+    let weight_len = if pass.needs_weight { sums.len() } else { 0 };
 
     // Chunks of whole images, or at stride 1 of any pixels, each with partial sums of its own.
     let (unit, units) =
@@ -49,9 +54,8 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let inputs_per_chunk = if size.stride == 1 { per_chunk } else { per_chunk * size.h * size.w };
     let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, inputs_per_chunk);
     let mut partial_slices = split_partials(partials.data_mut(), chunks, weight_len);
-    let shared =
-        Shared { pass, columns, weights: weights.data(), needs_input, transposed: is_transposed(size, lanes(level)) };
-    let sums: Vec<Sums> = map_chunks
+    let shared = Shared { pass, columns, weights: weights.data(), needs_input, transposed: sums.transposed };
+    let chunk_sums: Vec<Sums> = map_chunks
         .par_iter_mut()
         .zip(partial_slices.par_iter_mut())
         .enumerate()
@@ -63,33 +67,62 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         .collect();
 
     let total = |f: fn(&Sums) -> &[f64], len: usize| -> Vec<f32> {
-        (0..len).map(|c| sums.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
+        (0..len).map(|c| chunk_sums.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
     };
     Small {
-        weight: pass.needs_weight.then(|| finish_weight(add_partials(&partials), size, shared.transposed)),
+        weight: pass.needs_weight.then(|| sums.weight(size, &add_partials(&partials))),
         bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),
         affine: (needs_input && pass.input.affine.is_some())
             .then(|| (total(|s| &s.scale, size.c_in), total(|s| &s.shift, size.c_in))),
     }
 }
 
-/// Whether grad_weight is summed as `(c_out, c_in)`: where the input's channels make whole pairs of vectors and the output's do not.
-fn is_transposed(size: &ConvSize, lanes: usize) -> bool {
-    let whole = |c: usize| c.is_multiple_of(2 * lanes);
-    whole(size.c_in) && !whole(size.c_out)
+/// How grad_weight is summed.
+struct SumsOf {
+    /// As `(c_out, c_in)`: where the input's channels make whole pairs of vectors and the output's do not.
+    transposed: bool,
+    /// Of the operand that is taken value by value.
+    narrow: usize,
+    /// Of the other.
+    columns: Columns,
 }
 
-fn finish_weight(sums: Tensor, size: &ConvSize, transposed: bool) -> Tensor {
-    let shape = [1, 1, size.c_in, size.c_out];
-    if !transposed {
-        return sums.view(shape.into());
+impl SumsOf {
+    fn new(size: &ConvSize, lanes: usize) -> SumsOf {
+        let whole = |c: usize| c.is_multiple_of(2 * lanes);
+        let transposed = whole(size.c_in) && !whole(size.c_out);
+        let (narrow, wide) = if transposed { (size.c_out, size.c_in) } else { (size.c_in, size.c_out) };
+        SumsOf { transposed, narrow, columns: Columns::new(wide, lanes) }
     }
-    Tensor::build(shape, |out| {
-        for (i, row) in out.chunks_exact_mut(size.c_out).enumerate() {
-            let column = sums.data()[i..].iter().step_by(size.c_in);
-            row.iter_mut().zip(column).for_each(|(out, &sum)| *out = sum);
-        }
-    })
+
+    fn len(&self) -> usize {
+        outer::sums_len(self.narrow, self.columns)
+    }
+
+    /// `(1, 1, c_in, c_out)`
+    fn weight(&self, size: &ConvSize, sums: &Tensor) -> Tensor {
+        let (sums, columns) = (sums.data(), self.columns);
+        Tensor::build([1, 1, size.c_in, size.c_out], |out| {
+            if self.transposed {
+                for (i, row) in out.chunks_exact_mut(size.c_out).enumerate() {
+                    let vector = i / columns.lanes();
+                    let (at, apart) = outer::sums_at(self.narrow, columns, vector);
+                    let lane = i - columns.start(vector);
+                    row.iter_mut().zip(sums[at + lane..].iter().step_by(apart)).for_each(|(out, &sum)| *out = sum);
+                }
+                return;
+            }
+            parallel::chunks_mut(out, ROWS * size.c_out, |chunk, out| {
+                for (i, row) in out.chunks_exact_mut(size.c_out).enumerate() {
+                    for vector in 0..columns.vectors() {
+                        let (at, apart) = outer::sums_at(self.narrow, columns, vector);
+                        let sums = &sums[at + (chunk * ROWS + i) * apart..][..columns.len()];
+                        row[columns.start(vector)..][..sums.len()].copy_from_slice(sums);
+                    }
+                }
+            });
+        })
+    }
 }
 
 /// Rows of a block: as many as half of L2 holds of both operands.
@@ -163,6 +196,14 @@ impl WithSimd for Chunk<'_, '_> {
             let rows = at..(at + block).min(range.end);
             let count = rows.len();
             let terms = &pass.grad_output;
+            let next = (at + block).min(range.end)..(at + 2 * block).min(range.end);
+            let mut ahead = match size.stride {
+                1 => {
+                    let map = terms.affine_of.map_or((&[][..], 1), |(map, ..)| (map, size.c_out));
+                    Ahead { maps: pass.input.maps, others: [(terms.grad, size.c_out), map], pixels: next, step: 0 }
+                }
+                _ => Ahead::NONE,
+            };
             let dy = if copies_dy {
                 let load =
                     LoadGrad { terms, channels: size.c_out, range: rows.clone(), stride: dy_stride, out: &mut *dy };
@@ -187,10 +228,12 @@ impl WithSimd for Chunk<'_, '_> {
                     let values = &pass.input.maps[0].0[rows.start * size.c_in..rows.end * size.c_in];
                     Rows { values, stride: size.c_in, len: size.c_in, count }
                 };
+                // The other half while the rows' gradients are computed.
+                let asked = if shared.needs_input { ahead.pixels.len().div_ceil(2) } else { ahead.pixels.len() };
                 if shared.transposed {
-                    outer(simd, dy, x, panels, partial);
+                    outer(simd, dy, x, panels, partial, (asked, &mut ahead));
                 } else {
-                    outer(simd, x, dy, panels, partial);
+                    outer(simd, x, dy, panels, partial, (asked, &mut ahead));
                 }
             }
             let done = at - range.start;
@@ -204,11 +247,12 @@ impl WithSimd for Chunk<'_, '_> {
                         affine: pass.input.affine,
                         activation: pass.input.activation,
                         out: &mut grad[done * c..(done + count) * c],
+                        ahead: rows_ahead(size.c_out),
                         write: *write,
                         scale: &mut sums.scale,
                         shift: &mut sums.shift,
                     };
-                    multiply(simd, dy, shared.weights, shared.columns, &mut finish);
+                    multiply(simd, dy, shared.weights, shared.columns, &mut finish, &mut ahead);
                 }
             } else if shared.needs_input {
                 let mut finish = Mask {
@@ -218,11 +262,12 @@ impl WithSimd for Chunk<'_, '_> {
                     affine: None,
                     activation: Activation::Identity,
                     out: &mut *grad_input,
+                    ahead: 0,
                     write: Write::Store,
                     scale: &mut [],
                     shift: &mut [],
                 };
-                multiply(simd, dy, shared.weights, shared.columns, &mut finish);
+                multiply(simd, dy, shared.weights, shared.columns, &mut finish, &mut ahead);
                 shared.spread(simd, rows, range.start, (grad_input, x_stride), grad_maps, &mut sums);
             }
         }
@@ -283,6 +328,8 @@ struct Mask<'a> {
     affine: Option<(&'a [f32], &'a [f32])>,
     activation: Activation,
     out: &'a mut [f32],
+    /// As [`rows_ahead`].
+    ahead: usize,
     write: Write,
     scale: &'a mut [f64],
     shift: &'a mut [f64],
@@ -341,6 +388,11 @@ impl<S: Simd> Finish<S> for Mask<'_> {
                 ),
                 Activation::Relu => mask_tile(simd, state, &mut tile, map, channels, mask::relu),
                 Activation::Relu6 => mask_tile(simd, state, &mut tile, map, channels, mask::relu6),
+            }
+        }
+        if self.ahead > 0 {
+            for i in 0..MR {
+                ask(self.out, at + (self.ahead + i) * channels);
             }
         }
         let out = &mut self.out[at..][..len];

@@ -1,7 +1,8 @@
 //! The forward pass.
 
 use super::tile::{Finish, Rows, multiply};
-use super::{LoadBlock, is_plain, row_stride};
+use super::{LoadBlock, is_plain, row_stride, rows_ahead};
+use crate::kernels::ahead::{Ahead, ask};
 use crate::kernels::conv2d::columns::{Columns, Vector};
 use crate::kernels::conv2d::forward::Forward;
 use crate::kernels::conv2d::tile::MR;
@@ -82,6 +83,7 @@ impl WithSimd for Task<'_> {
             sums,
             done: 0,
             first: range.start,
+            ahead: rows_ahead(size.c_in),
         };
         for at in range.clone().step_by(block) {
             let rows = at..(at + block).min(range.end);
@@ -94,7 +96,12 @@ impl WithSimd for Task<'_> {
                 apart(simd, load);
                 Rows { values: scratch, stride, len: size.c_in, count: rows.len() }
             };
-            multiply(simd, rows, weights, columns, &mut finish);
+            let next = (at + block).min(range.end)..(at + 2 * block).min(range.end);
+            let mut ahead = match size.stride {
+                1 => Ahead { maps: pass.input.maps, pixels: next, ..Ahead::NONE },
+                _ => Ahead::NONE,
+            };
+            multiply(simd, rows, weights, columns, &mut finish, &mut ahead);
         }
         pass.measure.then(|| finish.moments(count, S::F32_LANES))
     }
@@ -115,6 +122,8 @@ struct Store<'a> {
     done: usize,
     /// Rows of all tasks before this one.
     first: usize,
+    /// As [`rows_ahead`].
+    ahead: usize,
 }
 
 /// The moments of up to two vectors: pivot, sum, sum of squares.
@@ -176,6 +185,11 @@ impl<S: Simd> Finish<S> for Store<'_> {
         if self.measure {
             for v in 0..NV {
                 state.sums[v] = measure(simd, state.sums[v], &tile, v, MR, row == 0);
+            }
+        }
+        if self.ahead > 0 {
+            for i in 0..MR {
+                ask(self.out, (row + self.ahead + i) * channels + start);
             }
         }
         let out = &mut self.out[row * channels + start..][..(MR - 1) * channels + NV * S::F32_LANES];

@@ -13,7 +13,10 @@
 //! 2. *The finish is part of the tile* ([`tile::Finish`]): bias, residual sum and moments in the forward pass; the activation's mask,
 //!    the affine, its sums and the addition into the map's gradient in the backward pass, from registers.
 //! 3. *grad_weight packs one operand* ([`outer`]), six values of it against two vectors of the other, which is read where it lies.
-//! 4. *Channels that do not fill vectors* overlap with the vector before (`columns`): no partial stores, nothing computed on padding.
+//!    Its sums lie tile by tile until all blocks are added.
+//! 4. *The next block is asked for* while this one is multiplied ([`ahead`](crate::kernels::ahead)), and what short sums are about to
+//!    be stored to.
+//! 5. *Channels that do not fill vectors* overlap with the vector before (`columns`): no partial stores, nothing computed on padding.
 // Register tiles are indexed by constants; copies and iterators over arrays of vectors go through memory.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
@@ -24,6 +27,7 @@ pub mod tile;
 
 use super::ConvSize;
 use super::load::{Activation, GradTerms, Maps, grad_rows, maps_rows};
+use super::tile::MR;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -51,6 +55,12 @@ fn row_stride(channels: usize) -> usize {
         _ if channels <= LINE / 2 => LINE / 2,
         lines => (lines | 1) * LINE,
     }
+}
+
+/// How many rows ahead memory is asked for that tiles of `len` terms will be stored to; 0 if their sums take long enough for the
+/// stores of the tile before to end meanwhile.
+fn rows_ahead(len: usize) -> usize {
+    if len <= 48 { 4 * MR } else { 0 }
 }
 
 /// Whether the input can be read where it lies.

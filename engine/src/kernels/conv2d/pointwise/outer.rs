@@ -1,20 +1,41 @@
 //! grad_weight of a block of pixels: outer products of two operands' rows, summed over the rows.
 
 use super::tile::{Rows, step};
-use crate::kernels::conv2d::columns::{Columns, Vector};
+use crate::kernels::ahead::Ahead;
+use crate::kernels::conv2d::columns::Columns;
+use crate::kernels::conv2d::tile::load;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
-use std::ops::Range;
 
 /// Values of a tile, at most.
 const TILE: usize = 6;
 
-/// `sums (narrow.len, wide.len) += narrow^T * wide`, rows of both taken in pairs. `wide` is read in vectors, `narrow` value by value.
+/// Floats of the sums of `narrow` values against `columns`.
+pub fn sums_len(narrow: usize, columns: Columns) -> usize {
+    narrow * columns.padded()
+}
+
+/// Where the sums of a vector lie: those of the first value, and the distance of each value's to the next.
+pub fn sums_at(narrow: usize, columns: Columns, vector: usize) -> (usize, usize) {
+    let panel = vector / 2 * 2;
+    let width = (columns.vectors() - panel).min(2);
+    ((panel * narrow + vector - panel) * columns.lanes(), width * columns.lanes())
+}
+
+/// `sums += narrow^T * wide`, rows of both taken in pairs. `wide` is read in vectors, `narrow` value by value. Sums lie as
+/// `[panel][narrow][up to two vectors of wide]`, so that those of a tile are neighbours ([`sums_at`]).
 ///
 /// `narrow` is packed first, into `panels` of as many floats: a tile's values row after row. Read where they lie, each row's few
-/// values would cost a cache line, and a block more lines than L1 has.
+/// values would cost a cache line, and a block more lines than L1 has. Asks for `asked` pixels of `ahead` meanwhile.
 #[inline(always)]
-pub fn outer<S: Simd>(simd: S, narrow: Rows, wide: Rows, panels: &mut [f32], sums: &mut [f32]) {
+pub fn outer<S: Simd>(
+    simd: S,
+    narrow: Rows,
+    wide: Rows,
+    panels: &mut [f32],
+    sums: &mut [f32],
+    (asked, ahead): (usize, &mut Ahead),
+) {
     for (at, len) in tiles(narrow.len) {
         let panel = &mut panels[at * narrow.count..][..len * narrow.count];
         match len {
@@ -27,12 +48,17 @@ pub fn outer<S: Simd>(simd: S, narrow: Rows, wide: Rows, panels: &mut [f32], sum
         }
     }
     let columns = Columns::new(wide.len, S::F32_LANES);
-    for vector in (0..columns.vectors()).step_by(2) {
-        let vectors = vector..columns.vectors().min(vector + 2);
+    let vectors = columns.vectors();
+    ahead.spread(asked, vectors.div_ceil(2) * narrow.len.div_ceil(TILE));
+    for (vector, sums) in (0..vectors).step_by(2).zip(sums.chunks_mut(narrow.len * 2 * S::F32_LANES)) {
+        let width = (vectors - vector).min(2);
+        let starts = [columns.start(vector), columns.start(vector + width - 1)];
         for (at, len) in tiles(narrow.len) {
+            ahead.step();
             let panel = &panels[at * narrow.count..][..len * narrow.count];
-            let tile = Tile { panel, wide, at, columns, vectors: vectors.clone(), sums: &mut *sums };
-            match (vectors.len(), len) {
+            let sums = &mut sums[at * width * S::F32_LANES..][..len * width * S::F32_LANES];
+            let tile = Tile { panel, wide, starts, sums };
+            match (width, len) {
                 (2, 6) => apart(simd, Of::<6, 2>(tile)),
                 (2, 5) => apart(simd, Of::<5, 2>(tile)),
                 (2, 4) => apart(simd, Of::<4, 2>(tile)),
@@ -70,13 +96,12 @@ fn pack<const M: usize>(rows: Rows, at: usize, panel: &mut [f32]) {
     }
 }
 
-/// Values from `at` on, packed, against one or two vectors.
+/// Packed values against one or two vectors.
 struct Tile<'a> {
     panel: &'a [f32],
     wide: Rows<'a>,
-    at: usize,
-    columns: Columns,
-    vectors: Range<usize>,
+    /// First channel of each vector.
+    starts: [usize; 2],
     sums: &'a mut [f32],
 }
 
@@ -88,40 +113,44 @@ impl<const M: usize, const NV: usize> WithSimd for Of<'_, M, NV> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Tile { panel, wide, at, columns, vectors, sums } = self.0;
-        let (vector, start) = (vectors.start, columns.start(vectors.start));
+        let Tile { panel, wide, starts: [start, second], sums } = self.0;
         let x = panel.as_chunks::<M>().0;
-        let y = &wide.values[..wide.count * wide.stride];
-        let parts: [Vector<S>; NV] = std::array::from_fn(|j| Vector::new(simd, columns, vector + j));
+        let y = wide.values[..wide.count * wide.stride].chunks_exact(wide.stride);
         let mut acc = [[simd.splat_f32s(0.0); NV]; M];
-        if !parts[NV - 1].is_whole() {
-            for (x, y) in x.iter().zip(y.chunks_exact(wide.stride)) {
-                for j in 0..NV {
-                    let v = parts[j].read(simd, y, 0);
-                    for i in 0..M {
-                        acc[i][j] = simd.mul_add_f32s(simd.splat_f32s(x[i]), v, acc[i][j]);
-                    }
-                }
+        if wide.len < S::F32_LANES {
+            for (x, y) in x.iter().zip(y) {
+                add_row(simd, &mut acc, x, [simd.partial_load_f32s(&y[..wide.len]); NV]);
+            }
+        } else if second == start + (NV - 1) * S::F32_LANES {
+            for (x, y) in x.iter().zip(y) {
+                let y = S::as_simd_f32s(&y[start..][..NV * S::F32_LANES]).0;
+                add_row(simd, &mut acc, x, std::array::from_fn(|j| y[j]));
             }
         } else {
-            for (x, y) in x.iter().zip(y.chunks_exact(wide.stride)) {
-                add_row(simd, &mut acc, x, &y[start..]);
+            // The second overlaps the first.
+            for (x, y) in x.iter().zip(y) {
+                let first = load(simd, &y[start..]);
+                let second = load(simd, &y[second..]);
+                add_row(simd, &mut acc, x, std::array::from_fn(|j| if j == 0 { first } else { second }));
             }
         }
-        for j in 0..NV {
-            for i in 0..M {
-                let row = (at + i) * wide.len;
-                let sum = simd.add_f32s(parts[j].read(simd, sums, row), acc[i][j]);
-                parts[j].write(simd, sums, row, sum);
+        let sums = S::as_mut_simd_f32s(sums).0.as_chunks_mut::<NV>().0;
+        for (sums, acc) in sums.iter_mut().zip(acc) {
+            for j in 0..NV {
+                sums[j] = simd.add_f32s(sums[j], acc[j]);
             }
         }
     }
 }
 
 #[inline(always)]
-fn add_row<S: Simd, const M: usize, const NV: usize>(simd: S, acc: &mut [[S::f32s; NV]; M], x: &[f32; M], y: &[f32]) {
-    let y = S::as_simd_f32s(&y[..NV * S::F32_LANES]).0;
+fn add_row<S: Simd, const M: usize, const NV: usize>(
+    simd: S,
+    acc: &mut [[S::f32s; NV]; M],
+    x: &[f32; M],
+    y: [S::f32s; NV],
+) {
     for i in 0..M {
-        acc[i] = step(simd, acc[i], x[i], std::array::from_fn(|j| y[j]));
+        acc[i] = step(simd, acc[i], x[i], y);
     }
 }

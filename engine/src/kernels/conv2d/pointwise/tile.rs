@@ -1,5 +1,6 @@
 //! The register tile: six rows times one or two vectors of columns, and what happens to it before it is stored.
 
+use crate::kernels::ahead::Ahead;
 use crate::kernels::conv2d::columns::Columns;
 use crate::kernels::conv2d::tile::MR;
 use crate::kernels::simd::apart;
@@ -40,37 +41,47 @@ pub trait Finish<S: Simd> {
     fn end(&mut self, simd: S, vector: usize, state: Self::State);
 }
 
-/// `rows` times packed `weights`, tile by tile into `finish`.
+/// `rows` times packed `weights`, tile by tile into `finish`; asks for `ahead` meanwhile.
 #[inline(always)]
-pub fn multiply<S: Simd, F: Finish<S>>(simd: S, rows: Rows, weights: &[f32], columns: Columns, finish: &mut F) {
+pub fn multiply<S: Simd, F: Finish<S>>(
+    simd: S,
+    rows: Rows,
+    weights: &[f32],
+    columns: Columns,
+    finish: &mut F,
+    ahead: &mut Ahead,
+) {
     if rows.count == 0 {
         return;
     }
+    let tiles = rows.count.div_ceil(MR) * columns.vectors().div_ceil(2);
+    ahead.spread(ahead.pixels.len(), tiles);
     for (panel, weights) in weights.chunks(rows.len.max(1) * 2 * S::F32_LANES).enumerate() {
         let vector = 2 * panel;
         if columns.vectors() - vector >= 2 {
-            apart(simd, Panel::<S, F, 2> { simd, rows, weights, vector, finish: &mut *finish });
+            apart(simd, Panel::<S, F, 2> { simd, rows, weights, vector, finish: &mut *finish, ahead: &mut *ahead });
         } else {
-            apart(simd, Panel::<S, F, 1> { simd, rows, weights, vector, finish: &mut *finish });
+            apart(simd, Panel::<S, F, 1> { simd, rows, weights, vector, finish: &mut *finish, ahead: &mut *ahead });
         }
     }
 }
 
 /// All rows times one panel; a function of its own to keep its sums in registers.
-struct Panel<'a, S: Simd, F: Finish<S>, const NV: usize> {
+struct Panel<'a, 'b, S: Simd, F: Finish<S>, const NV: usize> {
     simd: S,
     rows: Rows<'a>,
     weights: &'a [f32],
     vector: usize,
     finish: &'a mut F,
+    ahead: &'a mut Ahead<'b>,
 }
 
-impl<S: Simd, F: Finish<S>, const NV: usize> WithSimd for Panel<'_, S, F, NV> {
+impl<S: Simd, F: Finish<S>, const NV: usize> WithSimd for Panel<'_, '_, S, F, NV> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<T: Simd>(self, _: T) {
-        let Panel { simd, rows, weights, vector, finish } = self;
+        let Panel { simd, rows, weights, vector, finish, ahead } = self;
         let weights = &S::as_simd_f32s(weights).0.as_chunks::<NV>().0[..rows.len];
         let mut state = finish.begin(simd, vector);
         let whole = rows.count / MR * MR;
@@ -81,6 +92,7 @@ impl<S: Simd, F: Finish<S>, const NV: usize> WithSimd for Panel<'_, S, F, NV> {
         {
             let sums = product(simd, [x0, x1, x2, x3, x4, x5], weights);
             finish.tile(simd, &mut state, first, MR, sums);
+            ahead.step();
             first += MR;
         }
         if whole < rows.count {
