@@ -18,39 +18,93 @@ pub fn ask(values: &[f32], at: usize) {
 /// Maps, each with its channels, whose next pixels are asked for little by little.
 #[derive(Clone)]
 pub struct Ahead<'a> {
+    /// What is copied first.
+    first: [(&'a [f32], usize); 2],
     /// The inputs of a convolution, or none.
-    pub maps: &'a [(&'a [f32], usize)],
-    /// Whatever else.
-    pub others: [(&'a [f32], usize); 2],
-    /// What has not been asked for.
-    pub pixels: Range<usize>,
-    /// Pixels of a step.
-    pub step: usize,
+    maps: &'a [(&'a [f32], usize)],
+    pixels: Range<usize>,
+    /// The map whose turn it is, and its lines that have been asked for.
+    at: (usize, usize),
+    /// Lines of a step.
+    step: usize,
 }
 
-impl Ahead<'_> {
-    /// Nothing.
-    pub const NONE: Ahead<'static> = Ahead { maps: &[], others: [(&[], 1); 2], pixels: 0..0, step: 0 };
+/// Neighbouring lines to ask for.
+#[derive(Clone, Copy)]
+pub struct Lines<'a> {
+    /// What they are of.
+    pub values: &'a [f32],
+    /// Where the first of them begins.
+    pub start: usize,
+    /// How many.
+    pub count: usize,
+}
 
-    /// From now on, `pixels` of them in about `steps` steps.
-    #[inline(always)]
-    pub fn spread(&mut self, pixels: usize, steps: usize) {
-        self.step = pixels.div_ceil(steps.max(1));
+impl<'a> Ahead<'a> {
+    /// Nothing.
+    pub const NONE: Ahead<'static> = Ahead { first: [(&[], 1); 2], maps: &[], pixels: 0..0, at: (0, 0), step: 0 };
+
+    /// `pixels` of all of these.
+    pub fn new(first: [(&'a [f32], usize); 2], maps: &'a [(&'a [f32], usize)], pixels: Range<usize>) -> Ahead<'a> {
+        Ahead { first, maps, pixels, at: (0, 0), step: 0 }
     }
 
-    /// The next few pixels.
     #[inline(always)]
-    pub fn step(&mut self) {
-        let start = self.pixels.start;
-        let end = (start + self.step).min(self.pixels.end);
-        if start >= end {
-            return;
-        }
-        for &(map, channels) in self.maps.iter().chain(&self.others) {
-            for at in (start * channels..end * channels).step_by(LINE) {
-                ask(map, at);
+    fn map(&self, i: usize) -> Option<(&'a [f32], usize)> {
+        self.first.get(i).or_else(|| self.maps.get(i - self.first.len())).copied()
+    }
+
+    /// Lines of a map with so many channels.
+    #[inline(always)]
+    fn lines_of(&self, (map, channels): (&[f32], usize)) -> usize {
+        if map.is_empty() { 0 } else { (self.pixels.len() * channels).div_ceil(LINE) }
+    }
+
+    /// Lines that have not been asked for.
+    #[inline(always)]
+    pub fn left(&self) -> usize {
+        let maps = self.first.iter().chain(self.maps).skip(self.at.0);
+        maps.map(|&map| self.lines_of(map)).sum::<usize>() - self.at.1
+    }
+
+    /// From now on, `lines` of them in about `steps` steps.
+    #[inline(always)]
+    pub fn spread(&mut self, lines: usize, steps: usize) {
+        self.step = lines.div_ceil(steps.max(1));
+    }
+
+    /// Those of the next step, to be asked for.
+    #[inline(always)]
+    pub fn step(&mut self) -> Lines<'a> {
+        while let Some(map) = self.map(self.at.0) {
+            let (done, all) = (self.at.1, self.lines_of(map));
+            if done < all {
+                let count = self.step.min(all - done);
+                self.at.1 = done + count;
+                return Lines { values: map.0, start: self.pixels.start * map.1 + done * LINE, count };
             }
+            self.at = (self.at.0 + 1, 0);
         }
-        self.pixels.start = end;
+        Lines { values: &[], start: 0, count: 0 }
+    }
+}
+
+impl<'a> Lines<'a> {
+    /// Asks for all of them.
+    #[inline(always)]
+    pub fn ask(self) {
+        for line in 0..self.count {
+            ask(self.values, self.start + line * LINE);
+        }
+    }
+
+    /// Where to begin, and how far to go on in each of `steps` steps so as to meet all of them. If there are none, the same line of
+    /// `instead`, which is near anyway: to look for an address that does not exist takes long.
+    #[inline(always)]
+    pub fn walk(self, steps: usize, instead: &'a [f32]) -> (&'a [f32], usize, usize) {
+        match self.count {
+            0 => (instead, 0, 0),
+            count => (self.values, self.start, (count * LINE).div_ceil(steps.max(1))),
+        }
     }
 }

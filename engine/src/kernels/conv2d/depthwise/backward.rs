@@ -4,7 +4,7 @@ use super::super::ConvSize;
 use super::super::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
 use super::super::load::{Activation, maps_row};
 use super::super::mask::Finish;
-use super::pixels::{Row, Sources, Target};
+use super::pixels::{Next, Row, Sources, Target};
 use super::rows::{Gradient, Input, Ring, RingShape};
 use super::{Class, Taps, images_per_task, is_empty, pack_weights};
 use crate::kernels::scratch::Scratch;
@@ -170,9 +170,11 @@ impl WithSimd for Chunk<'_, '_> {
         for image in range.clone() {
             let done = image - range.start;
             rows.restart();
+            let mut entered = 0;
             for y in 0..size.h {
                 let (q, remainder) = ((y + size.padding) / size.stride, (y + size.padding) % size.stride);
                 while let Some((row, values)) = rows.enter(q + 1) {
+                    entered = row + 1;
                     gradient.enter(simd, ring, (image * size.h_out + row) * size.w_out, values);
                     if pass.needs_bias {
                         add_row(simd, values, ring, &mut sums.bias);
@@ -181,7 +183,7 @@ impl WithSimd for Chunk<'_, '_> {
                 let first = (image * size.h + y) * size.w;
                 let at = (done * size.h + y) * row_len;
                 let map = match single {
-                    Some(map) => &map[first * channels..][..row_len],
+                    Some(map) => &map[first * channels..],
                     None => {
                         maps_row(simd, &pass.input, channels, first, x_line);
                         &*x_line
@@ -196,8 +198,23 @@ impl WithSimd for Chunk<'_, '_> {
                     };
                     starts.clear();
                     starts.extend(class.runs.iter().map(start));
+                    // What enters the ring with the next row of pixels, if anything does.
+                    let enters = x == 0 && remainder + 1 == size.stride;
+                    let entering = |map| Next {
+                        map,
+                        start: (image * size.h_out + entered) * size.w_out * channels,
+                        distance: channels,
+                    };
+                    let next_row =
+                        |map| Next { map, start: row_len + first_x * channels, distance: size.stride * channels };
+                    let affine_of = pass.grad_output.affine_of.map(|(map, ..)| map);
                     let sources = Sources {
                         map,
+                        next: [
+                            single.map(|_| next_row(map)),
+                            enters.then_some(entering(pass.grad_output.grad)),
+                            affine_of.filter(|_| enters).map(entering),
+                        ],
                         affine: if single.is_some() { input.affine.as_ref() } else { None },
                         activation: if single.is_some() { pass.input.activation } else { Activation::Identity },
                         ring: rows.values(),
@@ -209,7 +226,7 @@ impl WithSimd for Chunk<'_, '_> {
                     };
                     let target = match (single, &mut grad_maps[..]) {
                         (None, _) => needs_input.then_some((&mut *grad_line, Write::Store)),
-                        (_, [Some((grad, write))]) => Some((&mut grad[at..at + row_len], *write)),
+                        (_, [Some((grad, write))]) => Some((&mut grad[at..], *write)),
                         _ => None,
                     };
                     let row = Row {
@@ -218,7 +235,7 @@ impl WithSimd for Chunk<'_, '_> {
                         first: first_x,
                         stride: size.stride,
                         pixels: size.w.saturating_sub(first_x).div_ceil(size.stride),
-                        target: target.map(|(out, write)| Target { out, write, scale_sums, shift_sums }),
+                        target: target.map(|(out, write)| Target { out, next: row_len, write, scale_sums, shift_sums }),
                         grad_weight: pass.needs_weight.then_some(&mut *partial),
                     };
                     row.dispatch(simd, class.run_len);

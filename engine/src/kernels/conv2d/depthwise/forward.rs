@@ -4,6 +4,7 @@ use super::super::ConvSize;
 use super::super::forward::Forward;
 use super::rows::{Input, Ring, RingShape};
 use super::{Class, TILE, Taps, images_per_task, is_empty, load, pack_weights, pad_channels, store};
+use crate::kernels::ahead::ask;
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
@@ -74,10 +75,12 @@ impl WithSimd for Task<'_> {
         let add = pass.add.map(|add| &add[first * size.h_out * row_len..][..out.len()]);
         for (i, image) in out.chunks_exact_mut(size.h_out * row_len).enumerate() {
             rows.restart();
+            let mut entered = 0;
             for y in 0..size.h_out {
                 // Of the padded image, as are the columns.
                 let top = y * size.stride;
                 while let Some((row, values)) = rows.enter((top + class.reach_y + 1).saturating_sub(size.padding)) {
+                    entered = row + 1;
                     input.enter(simd, ring, ((first + i) * size.h + row) * size.w, line, values);
                 }
                 starts.clear();
@@ -94,7 +97,9 @@ impl WithSimd for Task<'_> {
                     bias: bias.as_deref(),
                     add: add.map(|add| &add[row * row_len..][..row_len]),
                     sums: None,
-                    out: &mut image[y * row_len..(y + 1) * row_len],
+                    out: &mut image[y * row_len..],
+                    pixels: size.w_out,
+                    next: input.single().map(|map| (map, ((first + i) * size.h + entered) * size.w * size.c_in)),
                 };
                 if let Some(sums) = &mut sums {
                     if row == 0 {
@@ -136,7 +141,12 @@ struct Row<'a> {
     bias: Option<&'a [f32]>,
     add: Option<&'a [f32]>,
     sums: Option<&'a mut Sums>,
+    /// Of this row and what follows.
     out: &'a mut [f32],
+    /// To compute.
+    pixels: usize,
+    /// A map, and where its row begins that enters the ring next.
+    next: Option<(&'a [f32], usize)>,
 }
 
 /// A [`Row`] by runs of `RUN` taps, with a stride of `STRIDE`, or of any if that is 0. Run it [`apart`].
@@ -145,7 +155,7 @@ struct RowOf<'a, const RUN: usize, const STRIDE: usize>(Row<'a>);
 impl Row<'_> {
     /// The first `pixels` of the same row.
     fn reborrow(&mut self, pixels: usize) -> Row<'_> {
-        Row { out: &mut self.out[..pixels * self.size.c_out], sums: None, ..*self }
+        Row { out: &mut *self.out, pixels, sums: None, ..*self }
     }
 
     #[inline(always)]
@@ -171,7 +181,7 @@ impl<const RUN: usize, const STRIDE: usize> WithSimd for RowOf<'_, RUN, STRIDE> 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let mut row = self.0;
-        let pixels = row.out.len() / row.size.c_out;
+        let pixels = row.pixels;
         let whole = pixels / TILE * TILE;
         for x in (0..whole).step_by(TILE) {
             row.tile::<S, RUN, STRIDE, TILE>(simd, x);
@@ -228,6 +238,17 @@ impl Row<'_> {
             }
             for j in 0..P {
                 store(simd, self.out, (x + j) * channels + c, channels - c, acc[j]);
+            }
+            // One vector in two is the first of a cache line.
+            if v % 2 == 0 {
+                for j in 0..P {
+                    ask(self.out, (self.size.w_out + x + j) * channels + c);
+                }
+                if let Some((map, start)) = self.next {
+                    for j in 0..P * stride {
+                        ask(map, start + (x * stride + j) * channels + c);
+                    }
+                }
             }
         }
     }

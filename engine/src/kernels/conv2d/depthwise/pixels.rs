@@ -4,13 +4,16 @@ use super::super::backward::Write;
 use super::super::load::Activation;
 use super::rows::bounds;
 use super::{TILE, load, store};
+use crate::kernels::ahead::ask;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 
 /// What is read for one row of input pixels.
 pub(super) struct Sources<'a> {
-    /// The row of the input.
+    /// The input from its row on, maybe longer.
     pub map: &'a [f32],
+    /// Rows to ask for.
+    pub next: [Option<Next<'a>>; 3],
     /// Scales and shifts of its channels, padded to whole vectors.
     pub affine: Option<&'a (Vec<f32>, Vec<f32>)>,
     /// Applied after those.
@@ -29,10 +32,23 @@ pub(super) struct Sources<'a> {
     pub first_tap: usize,
 }
 
+/// A row of a map that is read soon.
+#[derive(Clone, Copy)]
+pub(super) struct Next<'a> {
+    /// What it is of.
+    pub map: &'a [f32],
+    /// Where it begins.
+    pub start: usize,
+    /// Floats for each pixel of these.
+    pub distance: usize,
+}
+
 /// Where grad_input goes: with `t = grad_input * activation'`, `out = scale*t`, and the sums of `t*map` and `t`.
 pub(super) struct Target<'a> {
-    /// The row of the gradient.
+    /// The gradient from its row on.
     pub out: &'a mut [f32],
+    /// Where its next row begins.
+    pub next: usize,
     /// Store or add.
     pub write: Write,
     /// Of each channel, padded to whole vectors, as are the following.
@@ -139,7 +155,7 @@ impl Row<'_> {
         simd: S,
         i: usize,
     ) {
-        let Sources { map, affine, activation, ring, columns, starts, weights, taps, first_tap } = self.sources;
+        let Sources { map, next, affine, activation, ring, columns, starts, weights, taps, first_tap } = self.sources;
         let channels = self.channels;
         let (ring, _) = S::as_simd_f32s(ring);
         let (weights, _) = S::as_simd_f32s(weights);
@@ -150,6 +166,19 @@ impl Row<'_> {
             let c = v * S::F32_LANES;
             let len = channels - c;
             let affine = affine.map(|(a, b)| (load(simd, a, c, S::F32_LANES), load(simd, b, c, S::F32_LANES)));
+            // One vector in two is the first of a cache line.
+            if v % 2 == 0 {
+                for Next { map, start, distance } in next.into_iter().flatten() {
+                    for j in 0..P {
+                        ask(map, start + (i + j) * distance + c);
+                    }
+                }
+                if let Some(target) = &self.target {
+                    for j in 0..P {
+                        ask(target.out, target.next + pixel(j) + c);
+                    }
+                }
+            }
             let mut x = [zero; P];
             for j in 0..P {
                 let mut value = load(simd, map, pixel(j) + c, len);

@@ -79,7 +79,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
 
 /// How grad_weight is summed.
 struct SumsOf {
-    /// As `(c_out, c_in)`: where the input's channels make whole pairs of vectors and the output's do not.
+    /// As `(c_out, c_in)`: where that costs less.
     transposed: bool,
     /// Of the operand that is taken value by value.
     narrow: usize,
@@ -89,8 +89,13 @@ struct SumsOf {
 
 impl SumsOf {
     fn new(size: &ConvSize, lanes: usize) -> SumsOf {
-        let whole = |c: usize| c.is_multiple_of(2 * lanes);
-        let transposed = whole(size.c_in) && !whole(size.c_out);
+        // In thirds of a multiply-add of vectors, for each pixel. A vector without a second one waits for its own sums; packing a
+        // narrow value takes about as long as one.
+        let cost = |narrow: usize, wide: usize| {
+            let vectors = wide.div_ceil(lanes);
+            narrow * (3 * vectors + vectors % 2 + 3)
+        };
+        let transposed = cost(size.c_out, size.c_in) < cost(size.c_in, size.c_out);
         let (narrow, wide) = if transposed { (size.c_out, size.c_in) } else { (size.c_in, size.c_out) };
         SumsOf { transposed, narrow, columns: Columns::new(wide, lanes) }
     }
@@ -103,16 +108,16 @@ impl SumsOf {
     fn weight(&self, size: &ConvSize, sums: &Tensor) -> Tensor {
         let (sums, columns) = (sums.data(), self.columns);
         Tensor::build([1, 1, size.c_in, size.c_out], |out| {
-            if self.transposed {
-                for (i, row) in out.chunks_exact_mut(size.c_out).enumerate() {
-                    let vector = i / columns.lanes();
-                    let (at, apart) = outer::sums_at(self.narrow, columns, vector);
-                    let lane = i - columns.start(vector);
-                    row.iter_mut().zip(sums[at + lane..].iter().step_by(apart)).for_each(|(out, &sum)| *out = sum);
-                }
-                return;
-            }
             parallel::chunks_mut(out, ROWS * size.c_out, |chunk, out| {
+                if self.transposed {
+                    for (i, row) in (chunk * ROWS..).zip(out.chunks_exact_mut(size.c_out)) {
+                        let vector = i / columns.lanes();
+                        let (at, apart) = outer::sums_at(self.narrow, columns, vector);
+                        let lane = i - columns.start(vector);
+                        row.iter_mut().zip(sums[at + lane..].iter().step_by(apart)).for_each(|(out, &sum)| *out = sum);
+                    }
+                    return;
+                }
                 for (i, row) in out.chunks_exact_mut(size.c_out).enumerate() {
                     for vector in 0..columns.vectors() {
                         let (at, apart) = outer::sums_at(self.narrow, columns, vector);
@@ -163,7 +168,6 @@ impl WithSimd for Chunk<'_, '_> {
         let Chunk { shared, range, grad_maps, partial } = self;
         let pass = shared.pass;
         let size = &pass.size;
-        partial.fill(0.0);
         let mut sums = Sums {
             bias: vec![0.0; if pass.needs_bias { size.c_out } else { 0 }],
             scale: vec![0.0; size.c_in],
@@ -200,7 +204,7 @@ impl WithSimd for Chunk<'_, '_> {
             let mut ahead = match size.stride {
                 1 => {
                     let map = terms.affine_of.map_or((&[][..], 1), |(map, ..)| (map, size.c_out));
-                    Ahead { maps: pass.input.maps, others: [(terms.grad, size.c_out), map], pixels: next, step: 0 }
+                    Ahead::new([(terms.grad, size.c_out), map], pass.input.maps, next)
                 }
                 _ => Ahead::NONE,
             };
@@ -229,11 +233,12 @@ impl WithSimd for Chunk<'_, '_> {
                     Rows { values, stride: size.c_in, len: size.c_in, count }
                 };
                 // The other half while the rows' gradients are computed.
-                let asked = if shared.needs_input { ahead.pixels.len().div_ceil(2) } else { ahead.pixels.len() };
+                let asked = ahead.left() / if shared.needs_input { 2 } else { 1 };
+                let first = at == range.start;
                 if shared.transposed {
-                    outer(simd, dy, x, panels, partial, (asked, &mut ahead));
+                    outer(simd, dy, x, panels, (partial, first), (asked, &mut ahead));
                 } else {
-                    outer(simd, x, dy, panels, partial, (asked, &mut ahead));
+                    outer(simd, x, dy, panels, (partial, first), (asked, &mut ahead));
                 }
             }
             let done = at - range.start;
@@ -336,6 +341,7 @@ struct Mask<'a> {
 }
 
 /// Of up to two vectors: scale, shift, and the sums that are their gradients.
+#[derive(Clone, Copy)]
 struct State<S: Simd> {
     vectors: [Vector<S>; 2],
     values: [[S::f32s; 4]; 2],

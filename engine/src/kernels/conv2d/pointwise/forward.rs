@@ -98,7 +98,7 @@ impl WithSimd for Task<'_> {
             };
             let next = (at + block).min(range.end)..(at + 2 * block).min(range.end);
             let mut ahead = match size.stride {
-                1 => Ahead { maps: pass.input.maps, pixels: next, ..Ahead::NONE },
+                1 => Ahead::new([(&[], 1); 2], pass.input.maps, next),
                 _ => Ahead::NONE,
             };
             multiply(simd, rows, weights, columns, &mut finish, &mut ahead);
@@ -127,6 +127,7 @@ struct Store<'a> {
 }
 
 /// The moments of up to two vectors: pivot, sum, sum of squares.
+#[derive(Clone, Copy)]
 struct State<S: Simd> {
     vectors: [Vector<S>; 2],
     sums: [[S::f32s; 3]; 2],

@@ -14,9 +14,11 @@
 //!    the affine, its sums and the addition into the map's gradient in the backward pass, from registers.
 //! 3. *grad_weight packs one operand* ([`outer`]), six values of it against two vectors of the other, which is read where it lies.
 //!    Its sums lie tile by tile until all blocks are added.
-//! 4. *The next block is asked for* while this one is multiplied ([`ahead`](crate::kernels::ahead)), and what short sums are about to
-//!    be stored to.
-//! 5. *Channels that do not fill vectors* overlap with the vector before (`columns`): no partial stores, nothing computed on padding.
+//! 4. *The next block is asked for* while this one is multiplied ([`ahead`](crate::kernels::ahead)), a line every few steps of the
+//!    sums, and what short sums are about to be stored to.
+//! 5. *Few weights, many outputs:* where L1 holds the weights, six rows are multiplied with all of them, so that memory sees whole
+//!    rows; panel by panel it would see a line here and there.
+//! 6. *Channels that do not fill vectors* overlap with the vector before (`columns`): no partial stores, nothing computed on padding.
 // Register tiles are indexed by constants; copies and iterators over arrays of vectors go through memory.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 

@@ -1,7 +1,7 @@
 //! grad_weight of a block of pixels: outer products of two operands' rows, summed over the rows.
 
 use super::tile::{Rows, step};
-use crate::kernels::ahead::Ahead;
+use crate::kernels::ahead::{Ahead, Lines, ask};
 use crate::kernels::conv2d::columns::Columns;
 use crate::kernels::conv2d::tile::load;
 use crate::kernels::simd::apart;
@@ -22,18 +22,18 @@ pub fn sums_at(narrow: usize, columns: Columns, vector: usize) -> (usize, usize)
     ((panel * narrow + vector - panel) * columns.lanes(), width * columns.lanes())
 }
 
-/// `sums += narrow^T * wide`, rows of both taken in pairs. `wide` is read in vectors, `narrow` value by value. Sums lie as
-/// `[panel][narrow][up to two vectors of wide]`, so that those of a tile are neighbours ([`sums_at`]).
+/// `sums += narrow^T * wide`, or `=` for the `first` block; rows of both taken in pairs. `wide` is read in vectors, `narrow` value by
+/// value. Sums lie as `[panel][narrow][up to two vectors of wide]`, so that those of a tile are neighbours ([`sums_at`]).
 ///
 /// `narrow` is packed first, into `panels` of as many floats: a tile's values row after row. Read where they lie, each row's few
-/// values would cost a cache line, and a block more lines than L1 has. Asks for `asked` pixels of `ahead` meanwhile.
+/// values would cost a cache line, and a block more lines than L1 has. Asks for `asked` lines of `ahead` meanwhile.
 #[inline(always)]
 pub fn outer<S: Simd>(
     simd: S,
     narrow: Rows,
     wide: Rows,
     panels: &mut [f32],
-    sums: &mut [f32],
+    (sums, first): (&mut [f32], bool),
     (asked, ahead): (usize, &mut Ahead),
 ) {
     for (at, len) in tiles(narrow.len) {
@@ -54,10 +54,10 @@ pub fn outer<S: Simd>(
         let width = (vectors - vector).min(2);
         let starts = [columns.start(vector), columns.start(vector + width - 1)];
         for (at, len) in tiles(narrow.len) {
-            ahead.step();
+            let asked = ahead.step();
             let panel = &panels[at * narrow.count..][..len * narrow.count];
             let sums = &mut sums[at * width * S::F32_LANES..][..len * width * S::F32_LANES];
-            let tile = Tile { panel, wide, starts, sums };
+            let tile = Tile { panel, wide, starts, sums, first, asked };
             match (width, len) {
                 (2, 6) => apart(simd, Of::<6, 2>(tile)),
                 (2, 5) => apart(simd, Of::<5, 2>(tile)),
@@ -103,6 +103,10 @@ struct Tile<'a> {
     /// First channel of each vector.
     starts: [usize; 2],
     sums: &'a mut [f32],
+    /// Whether nothing has been summed yet.
+    first: bool,
+    /// To ask for, row by row: many at once would wait for each other.
+    asked: Lines<'a>,
 }
 
 /// [`Tile`] of `M` values and `NV` vectors; a function of its own to keep its sums in registers.
@@ -113,7 +117,8 @@ impl<const M: usize, const NV: usize> WithSimd for Of<'_, M, NV> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Tile { panel, wide, starts: [start, second], sums } = self.0;
+        let Tile { panel, wide, starts: [start, second], sums, first, asked } = self.0;
+        let (asked, mut at, stride) = asked.walk(wide.count, panel);
         let x = panel.as_chunks::<M>().0;
         let y = wide.values[..wide.count * wide.stride].chunks_exact(wide.stride);
         let mut acc = [[simd.splat_f32s(0.0); NV]; M];
@@ -123,6 +128,8 @@ impl<const M: usize, const NV: usize> WithSimd for Of<'_, M, NV> {
             }
         } else if second == start + (NV - 1) * S::F32_LANES {
             for (x, y) in x.iter().zip(y) {
+                ask(asked, at);
+                at += stride;
                 let y = S::as_simd_f32s(&y[start..][..NV * S::F32_LANES]).0;
                 add_row(simd, &mut acc, x, std::array::from_fn(|j| y[j]));
             }
@@ -135,6 +142,12 @@ impl<const M: usize, const NV: usize> WithSimd for Of<'_, M, NV> {
             }
         }
         let sums = S::as_mut_simd_f32s(sums).0.as_chunks_mut::<NV>().0;
+        if first {
+            for (sums, acc) in sums.iter_mut().zip(acc) {
+                *sums = acc;
+            }
+            return;
+        }
         for (sums, acc) in sums.iter_mut().zip(acc) {
             for j in 0..NV {
                 sums[j] = simd.add_f32s(sums[j], acc[j]);

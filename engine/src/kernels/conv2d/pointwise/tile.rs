@@ -1,6 +1,6 @@
 //! The register tile: six rows times one or two vectors of columns, and what happens to it before it is stored.
 
-use crate::kernels::ahead::Ahead;
+use crate::kernels::ahead::{Ahead, Lines, ask};
 use crate::kernels::conv2d::columns::Columns;
 use crate::kernels::conv2d::tile::MR;
 use crate::kernels::simd::apart;
@@ -22,7 +22,7 @@ pub struct Rows<'a> {
 /// What is done with a tile.
 pub trait Finish<S: Simd> {
     /// Kept in registers, or near, while one panel's tiles are computed.
-    type State;
+    type State: Copy;
 
     /// Before the tiles of the panel that begins with `vector`.
     fn begin(&mut self, simd: S, vector: usize) -> Self::State;
@@ -41,7 +41,15 @@ pub trait Finish<S: Simd> {
     fn end(&mut self, simd: S, vector: usize, state: Self::State);
 }
 
+/// Panels of weights, at most, that rows go through at once.
+const PANELS: usize = 12;
+/// And floats: what leaves some of L1 to the rows.
+const WEIGHTS: usize = 6 * 1024;
+
 /// `rows` times packed `weights`, tile by tile into `finish`; asks for `ahead` meanwhile.
+///
+/// Where L1 holds the weights and results are wider than rows, six rows are multiplied with all columns, then the next: memory then sees
+/// whole rows one after the other. Otherwise all rows are multiplied with one panel, then with the next.
 #[inline(always)]
 pub fn multiply<S: Simd, F: Finish<S>>(
     simd: S,
@@ -55,7 +63,11 @@ pub fn multiply<S: Simd, F: Finish<S>>(
         return;
     }
     let tiles = rows.count.div_ceil(MR) * columns.vectors().div_ceil(2);
-    ahead.spread(ahead.pixels.len(), tiles);
+    ahead.spread(ahead.left(), tiles);
+    let panels = columns.vectors().div_ceil(2);
+    if panels <= PANELS && weights.len() <= WEIGHTS && rows.len < columns.padded() {
+        return apart(simd, Across { simd, rows, weights, columns, finish, ahead });
+    }
     for (panel, weights) in weights.chunks(rows.len.max(1) * 2 * S::F32_LANES).enumerate() {
         let vector = 2 * panel;
         if columns.vectors() - vector >= 2 {
@@ -90,24 +102,92 @@ impl<S: Simd, F: Finish<S>, const NV: usize> WithSimd for Panel<'_, '_, S, F, NV
         while let (Some(x0), Some(x1), Some(x2), Some(x3), Some(x4), Some(x5)) =
             (each.next(), each.next(), each.next(), each.next(), each.next(), each.next())
         {
-            let sums = product(simd, [x0, x1, x2, x3, x4, x5], weights);
+            let sums = product(simd, [x0, x1, x2, x3, x4, x5], weights, ahead.step());
             finish.tile(simd, &mut state, first, MR, sums);
-            ahead.step();
             first += MR;
         }
         if whole < rows.count {
             // A short tile repeats its last row and stores it once.
             let row = |i: usize| &rows.values[(whole + i).min(rows.count - 1) * rows.stride..][..rows.len];
-            let sums = product(simd, [row(0), row(1), row(2), row(3), row(4), row(5)], weights);
+            let six = [row(0), row(1), row(2), row(3), row(4), row(5)];
+            let sums = product(simd, six, weights, ahead.step());
             finish.tile(simd, &mut state, whole, rows.count - whole, sums);
         }
         finish.end(simd, vector, state);
     }
 }
 
-/// Six rows times `weights`.
+/// Six rows times all panels, then the next six.
+struct Across<'a, 'b, S: Simd, F: Finish<S>> {
+    simd: S,
+    rows: Rows<'a>,
+    weights: &'a [f32],
+    columns: Columns,
+    finish: &'a mut F,
+    ahead: &'a mut Ahead<'b>,
+}
+
+impl<S: Simd, F: Finish<S>> WithSimd for Across<'_, '_, S, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<T: Simd>(self, _: T) {
+        let Across { simd, rows, weights, columns, finish, ahead } = self;
+        let (pairs, odd) = (columns.vectors() / 2, columns.vectors() % 2);
+        let (paired, single) = S::as_simd_f32s(weights).0.split_at(pairs * 2 * rows.len);
+        let paired = paired.as_chunks::<2>().0;
+        let single = single.as_chunks::<1>().0;
+        let mut states = [finish.begin(simd, 0); PANELS];
+        for panel in 1..pairs + odd {
+            states[panel] = finish.begin(simd, 2 * panel);
+        }
+        for first in (0..rows.count).step_by(MR) {
+            let count = (rows.count - first).min(MR);
+            // A short tile repeats its last row and stores it once.
+            let row = |i: usize| &rows.values[(first + i.min(count - 1)) * rows.stride..][..rows.len];
+            let six = [row(0), row(1), row(2), row(3), row(4), row(5)];
+            for (panel, weights) in paired.chunks_exact(rows.len.max(1)).enumerate() {
+                let sums = product(simd, six, weights, ahead.step());
+                finish.tile(simd, &mut states[panel], first, count, sums);
+            }
+            if odd > 0 {
+                let sums = product(simd, six, single, ahead.step());
+                finish.tile(simd, &mut states[pairs], first, count, sums);
+            }
+        }
+        for panel in 0..pairs + odd {
+            finish.end(simd, 2 * panel, states[panel]);
+        }
+    }
+}
+
+/// Lines that are asked for at once, at most: more would wait for each other.
+const AT_ONCE: usize = 4;
+
+/// Six rows times `weights`, asking for `lines` meanwhile: a few before, many step by step.
 #[inline(always)]
-fn product<S: Simd, const NV: usize>(simd: S, rows: [&[f32]; MR], weights: &[[S::f32s; NV]]) -> [[S::f32s; NV]; MR] {
+fn product<S: Simd, const NV: usize>(
+    simd: S,
+    rows: [&[f32]; MR],
+    weights: &[[S::f32s; NV]],
+    lines: Lines,
+) -> [[S::f32s; NV]; MR] {
+    if lines.count > AT_ONCE {
+        return product_of::<S, NV, true>(simd, rows, weights, lines);
+    }
+    lines.ask();
+    product_of::<S, NV, false>(simd, rows, weights, lines)
+}
+
+/// [`product`], asking for lines or not.
+#[inline(always)]
+fn product_of<S: Simd, const NV: usize, const ASK: bool>(
+    simd: S,
+    rows: [&[f32]; MR],
+    weights: &[[S::f32s; NV]],
+    lines: Lines,
+) -> [[S::f32s; NV]; MR] {
+    let (asked, mut at, stride) = lines.walk(weights.len(), rows[0]);
     // Separate variables, not an array of slices: the latter keeps its bounds checks, and with them spills. Rows that are chunks of
     // equal length are cut here without a check for each tile.
     let len = weights.len();
@@ -123,6 +203,10 @@ fn product<S: Simd, const NV: usize>(simd: S, rows: [&[f32]; MR], weights: &[[S:
         let (p0, p1, p2) = (pairs_of(x0, two), pairs_of(x1, two), pairs_of(x2, two));
         let (p3, p4, p5) = (pairs_of(x3, two), pairs_of(x4, two), pairs_of(x5, two));
         for k in 0..two {
+            if ASK {
+                ask(asked, at);
+                at += 2 * stride;
+            }
             let [w, v] = pairs[k];
             a0 = step(simd, a0, p0[k][0], w);
             a1 = step(simd, a1, p1[k][0], w);
@@ -156,6 +240,10 @@ fn product<S: Simd, const NV: usize>(simd: S, rows: [&[f32]; MR], weights: &[[S:
         ];
     }
     for k in 0..len {
+        if ASK {
+            ask(asked, at);
+            at += stride;
+        }
         // Loads stand where they are used, so that one register serves all six values.
         let w = weights[k];
         a0 = step(simd, a0, x0[k], w);
