@@ -2,7 +2,7 @@
 
 use super::outer::{self, outer};
 use super::tile::{Finish, Rows, multiply};
-use super::{LoadBlock, LoadGrad, is_plain, row_stride, rows_ahead, source};
+use super::{LoadBlock, LoadGrad, ROWS_AHEAD, is_plain, row_stride, source};
 use crate::kernels::ahead::{Ahead, ask};
 use crate::kernels::conv2d::ConvSize;
 use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
@@ -252,7 +252,6 @@ impl WithSimd for Chunk<'_, '_> {
                         affine: pass.input.affine,
                         activation: pass.input.activation,
                         out: &mut grad[done * c..(done + count) * c],
-                        ahead: rows_ahead(size.c_out),
                         write: *write,
                         scale: &mut sums.scale,
                         shift: &mut sums.shift,
@@ -267,7 +266,6 @@ impl WithSimd for Chunk<'_, '_> {
                     affine: None,
                     activation: Activation::Identity,
                     out: &mut *grad_input,
-                    ahead: 0,
                     write: Write::Store,
                     scale: &mut [],
                     shift: &mut [],
@@ -333,8 +331,6 @@ struct Mask<'a> {
     affine: Option<(&'a [f32], &'a [f32])>,
     activation: Activation,
     out: &'a mut [f32],
-    /// As [`rows_ahead`].
-    ahead: usize,
     write: Write,
     scale: &'a mut [f64],
     shift: &'a mut [f64],
@@ -372,7 +368,7 @@ impl<S: Simd> Finish<S> for Mask<'_> {
         state: &mut State<S>,
         first: usize,
         count: usize,
-        mut tile: [[S::f32s; NV]; MR],
+        tile: [[S::f32s; NV]; MR],
     ) {
         if count < MR || !state.vectors[NV - 1].is_whole() {
             return apart(simd, Ragged { simd, mask: self, state, first, count, tile });
@@ -380,45 +376,37 @@ impl<S: Simd> Finish<S> for Mask<'_> {
         let (start, channels) = (state.vectors[0].start, self.channels);
         let at = first * channels + start;
         let len = (MR - 1) * channels + NV * S::F32_LANES;
-        if let Some(map) = self.map {
-            let map = &map[at..][..len];
-            match self.activation {
-                Activation::Identity => mask_tile(
-                    simd,
-                    state,
-                    &mut tile,
-                    map,
-                    channels,
-                    #[inline(always)]
-                    |_, _, g| g,
-                ),
-                Activation::Relu => mask_tile(simd, state, &mut tile, map, channels, mask::relu),
-                Activation::Relu6 => mask_tile(simd, state, &mut tile, map, channels, mask::relu6),
-            }
-        }
-        if self.ahead > 0 {
-            for i in 0..MR {
-                ask(self.out, at + (self.ahead + i) * channels);
-            }
+        for i in 0..MR {
+            ask(self.out, at + (ROWS_AHEAD + i) * channels);
         }
         let out = &mut self.out[at..][..len];
-        match self.write {
-            Write::Store => {
-                for i in 0..MR {
-                    let (out, _) = S::as_mut_simd_f32s(&mut out[i * channels..][..NV * S::F32_LANES]);
-                    for v in 0..NV {
-                        out[v] = simd.mul_f32s(state.values[v][0], tile[i][v]);
-                    }
+        let Some(map) = self.map else {
+            for i in 0..MR {
+                let (out, _) = S::as_mut_simd_f32s(&mut out[i * channels..][..NV * S::F32_LANES]);
+                for v in 0..NV {
+                    let (scale, t) = (state.values[v][0], tile[i][v]);
+                    out[v] = match self.write {
+                        Write::Store => simd.mul_f32s(scale, t),
+                        Write::Add => simd.mul_add_f32s(scale, t, out[v]),
+                    };
                 }
             }
-            Write::Add => {
-                for i in 0..MR {
-                    let (out, _) = S::as_mut_simd_f32s(&mut out[i * channels..][..NV * S::F32_LANES]);
-                    for v in 0..NV {
-                        out[v] = simd.mul_add_f32s(state.values[v][0], tile[i][v], out[v]);
-                    }
-                }
-            }
+            return;
+        };
+        let masked = Masked { simd, state, tile: &tile, map: &map[at..][..len], out, channels };
+        match (self.activation, self.write) {
+            (Activation::Identity, Write::Store) => masked.run::<false>(
+                #[inline(always)]
+                |_, _, g| g,
+            ),
+            (Activation::Identity, Write::Add) => masked.run::<true>(
+                #[inline(always)]
+                |_, _, g| g,
+            ),
+            (Activation::Relu, Write::Store) => masked.run::<false>(mask::relu),
+            (Activation::Relu, Write::Add) => masked.run::<true>(mask::relu),
+            (Activation::Relu6, Write::Store) => masked.run::<false>(mask::relu6),
+            (Activation::Relu6, Write::Add) => masked.run::<true>(mask::relu6),
         }
     }
 
@@ -434,26 +422,34 @@ impl<S: Simd> Finish<S> for Mask<'_> {
     }
 }
 
-/// Masks a whole tile and adds it to the sums.
-#[inline(always)]
-fn mask_tile<S: Simd, const NV: usize>(
+/// A whole tile on its way through the activation.
+struct Masked<'a, S: Simd, const NV: usize> {
     simd: S,
-    state: &mut State<S>,
-    tile: &mut [[S::f32s; NV]; MR],
-    map: &[f32],
+    state: &'a mut State<S>,
+    tile: &'a [[S::f32s; NV]; MR],
+    map: &'a [f32],
+    out: &'a mut [f32],
     channels: usize,
-    mask: impl Fn(S, S::f32s, S::f32s) -> S::f32s,
-) {
-    for v in 0..NV {
-        let [scale, shift, mut sum_scale, mut sum_shift] = state.values[v];
-        for i in 0..MR {
-            let z = S::as_simd_f32s(&map[i * channels + v * S::F32_LANES..][..S::F32_LANES]).0[0];
-            let t = mask(simd, simd.mul_add_f32s(scale, z, shift), tile[i][v]);
-            sum_shift = simd.add_f32s(sum_shift, t);
-            sum_scale = simd.mul_add_f32s(t, z, sum_scale);
-            tile[i][v] = t;
+}
+
+impl<S: Simd, const NV: usize> Masked<'_, S, NV> {
+    /// Masks, adds to the sums and stores vector by vector: a tile waiting to be stored would leave the sums no registers.
+    #[inline(always)]
+    fn run<const ADD: bool>(self, mask: impl Fn(S, S::f32s, S::f32s) -> S::f32s) {
+        let Masked { simd, state, tile, map, out, channels } = self;
+        for v in 0..NV {
+            let [scale, shift, mut sum_scale, mut sum_shift] = state.values[v];
+            for i in 0..MR {
+                let at = i * channels + v * S::F32_LANES;
+                let z = S::as_simd_f32s(&map[at..][..S::F32_LANES]).0[0];
+                let t = mask(simd, simd.mul_add_f32s(scale, z, shift), tile[i][v]);
+                sum_shift = simd.add_f32s(sum_shift, t);
+                sum_scale = simd.mul_add_f32s(t, z, sum_scale);
+                let out = &mut S::as_mut_simd_f32s(&mut out[at..][..S::F32_LANES]).0[0];
+                *out = if ADD { simd.mul_add_f32s(scale, t, *out) } else { simd.mul_f32s(scale, t) };
+            }
+            state.values[v] = [scale, shift, sum_scale, sum_shift];
         }
-        state.values[v] = [scale, shift, sum_scale, sum_shift];
     }
 }
 

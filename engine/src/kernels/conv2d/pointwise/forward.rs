@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use super::tile::{Finish, Rows, multiply};
-use super::{LoadBlock, is_plain, row_stride, rows_ahead};
+use super::{LoadBlock, ROWS_AHEAD, is_plain, row_stride};
 use crate::kernels::ahead::{Ahead, ask};
 use crate::kernels::conv2d::columns::{Columns, Vector};
 use crate::kernels::conv2d::forward::Forward;
@@ -83,7 +83,6 @@ impl WithSimd for Task<'_> {
             sums,
             done: 0,
             first: range.start,
-            ahead: rows_ahead(size.c_in),
         };
         for at in range.clone().step_by(block) {
             let rows = at..(at + block).min(range.end);
@@ -122,8 +121,6 @@ struct Store<'a> {
     done: usize,
     /// Rows of all tasks before this one.
     first: usize,
-    /// As [`rows_ahead`].
-    ahead: usize,
 }
 
 /// The moments of up to two vectors: pivot, sum, sum of squares.
@@ -188,10 +185,8 @@ impl<S: Simd> Finish<S> for Store<'_> {
                 state.sums[v] = measure(simd, state.sums[v], &tile, v, MR, row == 0);
             }
         }
-        if self.ahead > 0 {
-            for i in 0..MR {
-                ask(self.out, (row + self.ahead + i) * channels + start);
-            }
+        for i in 0..MR {
+            ask(self.out, (row + ROWS_AHEAD + i) * channels + start);
         }
         let out = &mut self.out[row * channels + start..][..(MR - 1) * channels + NV * S::F32_LANES];
         for i in 0..MR {

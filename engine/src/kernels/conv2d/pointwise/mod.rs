@@ -15,9 +15,9 @@
 //! 3. *grad_weight packs one operand* ([`outer`]), six values of it against two vectors of the other, which is read where it lies.
 //!    Its sums lie tile by tile until all blocks are added.
 //! 4. *The next block is asked for* while this one is multiplied ([`ahead`](crate::kernels::ahead)), a line every few steps of the
-//!    sums, and what short sums are about to be stored to.
-//! 5. *Few weights, many outputs:* where L1 holds the weights, six rows are multiplied with all of them, so that memory sees whole
-//!    rows; panel by panel it would see a line here and there.
+//!    sums, and what the sums are about to be stored to.
+//! 5. *Results wider than rows* are computed six rows at a time, all columns of them, as long as L2 holds the weights: memory then
+//!    sees whole rows.
 //! 6. *Channels that do not fill vectors* overlap with the vector before (`columns`): no partial stores, nothing computed on padding.
 // Register tiles are indexed by constants; copies and iterators over arrays of vectors go through memory.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
@@ -59,11 +59,8 @@ fn row_stride(channels: usize) -> usize {
     }
 }
 
-/// How many rows ahead memory is asked for that tiles of `len` terms will be stored to; 0 if their sums take long enough for the
-/// stores of the tile before to end meanwhile.
-fn rows_ahead(len: usize) -> usize {
-    if len <= 48 { 4 * MR } else { 0 }
-}
+/// How many rows before a tile is stored memory is asked for it: stores that miss L1 wait for each other.
+const ROWS_AHEAD: usize = 4 * MR;
 
 /// Whether the input can be read where it lies.
 fn is_plain(size: &ConvSize, input: &Maps) -> bool {

@@ -41,15 +41,14 @@ pub trait Finish<S: Simd> {
     fn end(&mut self, simd: S, vector: usize, state: Self::State);
 }
 
-/// Panels of weights, at most, that rows go through at once.
-const PANELS: usize = 12;
-/// And floats: what leaves some of L1 to the rows.
-const WEIGHTS: usize = 6 * 1024;
+/// Floats of weights, at most, that rows go through at once: half of L2.
+const WEIGHTS: usize = 64 * 1024;
 
 /// `rows` times packed `weights`, tile by tile into `finish`; asks for `ahead` meanwhile.
 ///
-/// Where L1 holds the weights and results are wider than rows, six rows are multiplied with all columns, then the next: memory then sees
-/// whole rows one after the other. Otherwise all rows are multiplied with one panel, then with the next.
+/// Where results are wider than rows, six rows are multiplied with all columns, then the next: memory then sees whole rows one after the
+/// other, and panel by panel a line here and there. Otherwise, or where L2 does not hold the weights, all rows are multiplied with one
+/// panel, then with the next.
 #[inline(always)]
 pub fn multiply<S: Simd, F: Finish<S>>(
     simd: S,
@@ -64,8 +63,7 @@ pub fn multiply<S: Simd, F: Finish<S>>(
     }
     let tiles = rows.count.div_ceil(MR) * columns.vectors().div_ceil(2);
     ahead.spread(ahead.left(), tiles);
-    let panels = columns.vectors().div_ceil(2);
-    if panels <= PANELS && weights.len() <= WEIGHTS && rows.len < columns.padded() {
+    if rows.len < columns.padded() && weights.len() <= WEIGHTS {
         return apart(simd, Across { simd, rows, weights, columns, finish, ahead });
     }
     for (panel, weights) in weights.chunks(rows.len.max(1) * 2 * S::F32_LANES).enumerate() {
@@ -137,9 +135,9 @@ impl<S: Simd, F: Finish<S>> WithSimd for Across<'_, '_, S, F> {
         let (paired, single) = S::as_simd_f32s(weights).0.split_at(pairs * 2 * rows.len);
         let paired = paired.as_chunks::<2>().0;
         let single = single.as_chunks::<1>().0;
-        let mut states = [finish.begin(simd, 0); PANELS];
-        for panel in 1..pairs + odd {
-            states[panel] = finish.begin(simd, 2 * panel);
+        let mut states = Vec::with_capacity(pairs + odd);
+        for panel in 0..pairs + odd {
+            states.push(finish.begin(simd, 2 * panel));
         }
         for first in (0..rows.count).step_by(MR) {
             let count = (rows.count - first).min(MR);
