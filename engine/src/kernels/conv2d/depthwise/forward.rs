@@ -10,6 +10,7 @@ use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Fills `out (n, h_out, w_out, c)`; returns its means and variances if asked to measure.
 pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
@@ -181,27 +182,36 @@ impl<const RUN: usize, const STRIDE: usize> WithSimd for RowOf<'_, RUN, STRIDE> 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let mut row = self.0;
-        let pixels = row.pixels;
-        let whole = pixels / TILE * TILE;
+        let (whole, vectors) = (row.pixels / TILE * TILE, row.size.c_out / S::F32_LANES);
         for x in (0..whole).step_by(TILE) {
-            row.tile::<S, RUN, STRIDE, TILE>(simd, x);
+            row.tile::<S, RUN, STRIDE, TILE, true>(simd, x, 0..vectors);
         }
-        for x in whole..pixels {
-            row.tile::<S, RUN, STRIDE, 1>(simd, x);
+        for x in whole..row.pixels {
+            row.tile::<S, RUN, STRIDE, 1, true>(simd, x, 0..vectors);
+        }
+        if !row.size.c_out.is_multiple_of(S::F32_LANES) {
+            for x in 0..row.pixels {
+                row.tile::<S, RUN, STRIDE, 1, false>(simd, x, vectors..vectors + 1);
+            }
         }
     }
 }
 
 impl Row<'_> {
-    /// Pixels `x..x + P`.
+    /// Pixels `x..x + P` and some vectors of channels, which are `WHOLE`, or the last.
     #[inline(always)]
-    fn tile<S: Simd, const RUN: usize, const STRIDE: usize, const P: usize>(&mut self, simd: S, x: usize) {
+    fn tile<S: Simd, const RUN: usize, const STRIDE: usize, const P: usize, const WHOLE: bool>(
+        &mut self,
+        simd: S,
+        x: usize,
+        vectors: Range<usize>,
+    ) {
         let channels = self.size.c_out;
         let stride = if STRIDE == 0 { self.size.stride } else { STRIDE };
         let (ring, _) = S::as_simd_f32s(self.ring);
         let weights = S::as_simd_f32s(self.weights).0.as_chunks::<RUN>().0;
         let runs = self.starts.len();
-        for v in 0..channels.div_ceil(S::F32_LANES) {
+        for v in vectors {
             let mut acc = [simd.splat_f32s(0.0); P];
             let first = v * self.columns + x * stride;
             for (start, w) in self.starts.iter().zip(&weights[v * runs..][..runs]) {
@@ -213,6 +223,7 @@ impl Row<'_> {
                 }
             }
             let c = v * S::F32_LANES;
+            let len = if WHOLE { S::F32_LANES } else { channels - c };
             if let Some(bias) = self.bias {
                 let bias = load(simd, bias, c, S::F32_LANES);
                 for acc in &mut acc {
@@ -221,7 +232,7 @@ impl Row<'_> {
             }
             if let Some(add) = self.add {
                 for j in 0..P {
-                    acc[j] = simd.add_f32s(acc[j], load(simd, add, (x + j) * channels + c, channels - c));
+                    acc[j] = simd.add_f32s(acc[j], load(simd, add, (x + j) * channels + c, len));
                 }
             }
             if let Some(sums) = &mut self.sums {
@@ -237,7 +248,7 @@ impl Row<'_> {
                 (*sum, *square) = (s, q);
             }
             for j in 0..P {
-                store(simd, self.out, (x + j) * channels + c, channels - c, acc[j]);
+                store(simd, self.out, (x + j) * channels + c, len, acc[j]);
             }
             // One vector in two is the first of a cache line.
             if v % 2 == 0 {

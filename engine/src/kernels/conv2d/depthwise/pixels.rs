@@ -7,6 +7,7 @@ use super::{TILE, load, store};
 use crate::kernels::ahead::ask;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
+use std::ops::Range;
 
 /// What is read for one row of input pixels.
 pub(super) struct Sources<'a> {
@@ -139,21 +140,27 @@ impl<const RUN: usize> WithSimd for WeightOnly<'_, RUN> {
 impl Row<'_> {
     #[inline(always)]
     fn run<S: Simd, const RUN: usize, const INPUT: bool, const WEIGHT: bool>(mut self, simd: S) {
-        let whole = self.pixels / TILE * TILE;
+        let (whole, vectors) = (self.pixels / TILE * TILE, self.channels / S::F32_LANES);
         for i in (0..whole).step_by(TILE) {
-            self.tile::<S, RUN, INPUT, WEIGHT, TILE>(simd, i);
+            self.tile::<S, RUN, INPUT, WEIGHT, TILE, true>(simd, i, 0..vectors);
         }
         for i in whole..self.pixels {
-            self.tile::<S, RUN, INPUT, WEIGHT, 1>(simd, i);
+            self.tile::<S, RUN, INPUT, WEIGHT, 1, true>(simd, i, 0..vectors);
+        }
+        if !self.channels.is_multiple_of(S::F32_LANES) {
+            for i in 0..self.pixels {
+                self.tile::<S, RUN, INPUT, WEIGHT, 1, false>(simd, i, vectors..vectors + 1);
+            }
         }
     }
 
-    /// Pixels `i..i + P` of these.
+    /// Pixels `i..i + P` of these and some vectors of channels, which are `WHOLE`, or the last.
     #[inline(always)]
-    fn tile<S: Simd, const RUN: usize, const INPUT: bool, const WEIGHT: bool, const P: usize>(
+    fn tile<S: Simd, const RUN: usize, const INPUT: bool, const WEIGHT: bool, const P: usize, const WHOLE: bool>(
         &mut self,
         simd: S,
         i: usize,
+        vectors: Range<usize>,
     ) {
         let Sources { map, next, affine, activation, ring, columns, starts, weights, taps, first_tap } = self.sources;
         let channels = self.channels;
@@ -162,9 +169,9 @@ impl Row<'_> {
         let zero = simd.splat_f32s(0.0);
         let bounds = bounds(activation).map(|(low, high)| (simd.splat_f32s(low), simd.splat_f32s(high)));
         let pixel = |j: usize| (self.first + (i + j) * self.stride) * channels;
-        for v in 0..channels.div_ceil(S::F32_LANES) {
+        for v in vectors {
             let c = v * S::F32_LANES;
-            let len = channels - c;
+            let len = if WHOLE { S::F32_LANES } else { channels - c };
             let affine = affine.map(|(a, b)| (load(simd, a, c, S::F32_LANES), load(simd, b, c, S::F32_LANES)));
             // One vector in two is the first of a cache line.
             if v % 2 == 0 {
@@ -181,14 +188,17 @@ impl Row<'_> {
             }
             let mut x = [zero; P];
             for j in 0..P {
-                let mut value = load(simd, map, pixel(j) + c, len);
-                if let Some((a, b)) = affine {
-                    value = simd.mul_add_f32s(a, value, b);
+                x[j] = load(simd, map, pixel(j) + c, len);
+            }
+            if let Some((a, b)) = affine {
+                for j in 0..P {
+                    x[j] = simd.mul_add_f32s(a, x[j], b);
                 }
-                if let Some((low, high)) = bounds {
-                    value = simd.min_f32s(high, simd.max_f32s(low, value));
+            }
+            if let Some((low, high)) = bounds {
+                for j in 0..P {
+                    x[j] = simd.min_f32s(high, simd.max_f32s(low, x[j]));
                 }
-                x[j] = value;
             }
             let mut grad = [zero; P];
             let of_class = v * taps + first_tap..v * taps + first_tap + starts.len() * RUN;
@@ -239,12 +249,13 @@ impl Row<'_> {
                 }
                 (*scale_sum, *shift_sum) = (of_scale, of_shift);
             }
-            for j in 0..P {
-                let at = pixel(j) + c;
-                if target.write == Write::Add {
-                    grad[j] = simd.add_f32s(grad[j], load(simd, target.out, at, len));
+            if target.write == Write::Add {
+                for j in 0..P {
+                    grad[j] = simd.add_f32s(grad[j], load(simd, target.out, pixel(j) + c, len));
                 }
-                store(simd, target.out, at, len, grad[j]);
+            }
+            for j in 0..P {
+                store(simd, target.out, pixel(j) + c, len, grad[j]);
             }
         }
     }
