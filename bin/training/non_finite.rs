@@ -1,7 +1,7 @@
 //! Finding where the first NaN or infinity of a step came from, by taking the step again and watching.
 
-use engine::Tensor;
-use engine::autograd::{self, Input, Node};
+use engine::autograd::{self, Input, Node, tape};
+use engine::{OpDoc, Shape, Tensor};
 use nn::Param;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,34 +18,101 @@ pub fn first(params: &[(String, Param)], forward: impl FnOnce() -> Tensor) -> St
         return format!("{name} was already not finite before the step, so the update before was too large");
     }
     let modules = Modules::of(params);
-    let found: Rc<RefCell<Option<String>>> = Rc::default();
+    let found: Rc<RefCell<Option<Found>>> = Rc::default();
+    // Up to the one that is found.
+    let made: Rc<RefCell<Vec<Tensor>>> = Rc::default();
     let loss = {
-        let (found, modules) = (found.clone(), modules.clone());
-        let (mut count, mut last) = (0, None);
-        let watch = move |output: &Tensor, doc: engine::OpDoc| {
+        let (found, made, modules) = (found.clone(), made.clone(), modules.clone());
+        let mut last = None;
+        let watch = move |output: &Tensor, doc: OpDoc| {
             let mut found = found.borrow_mut();
             if found.is_some() {
                 return;
             }
-            count += 1;
+            made.borrow_mut().push(output.clone());
             let own = output.node().and_then(|node| modules.read_by(node));
             if !is_clean(output.data()) {
-                let place = match (&own, &last) {
-                    (Some(own), _) => format!(", in {own}"),
-                    (None, Some(last)) => format!(", after {last}"),
-                    _ => String::new(),
-                };
-                let (name, shape) = (doc.name, output.shape());
-                let text = format!(
-                    "the first op with a non-finite output is {name} {shape}, op {count} of the forward pass{place}"
-                );
-                *found = Some(text);
+                *found = Some(Found {
+                    op: doc.name,
+                    shape: output.shape(),
+                    step: None,
+                    module: own.clone(),
+                    last: last.clone(),
+                });
             }
             last = own.or(last.take());
         };
         autograd::observe(watch, forward)
     };
-    found.take().unwrap_or_else(|| first_of_backward(params, &modules, &loss))
+    match found.take() {
+        None => first_of_backward(params, &modules, &loss),
+        Some(seen) => step_of(params, &modules, &loss, &made.take()).unwrap_or(seen).told(),
+    }
+}
+
+/// Name of a plain op, shape of its output, and whether that is finite.
+type Plain = (&'static str, Shape, bool);
+
+/// An op of the forward pass whose output is not finite.
+struct Found {
+    op: &'static str,
+    /// Of its output.
+    shape: Shape,
+    /// As `pleach step` counts them, from 1; none if the op is not on the tape.
+    step: Option<usize>,
+    /// Whose parameter it reads, and the last one before it.
+    module: Option<String>,
+    last: Option<String>,
+}
+
+impl Found {
+    fn told(self) -> String {
+        let Found { op, shape, .. } = self;
+        let step = self.step.map_or_else(String::new, |step| format!(", step {step} of the forward pass"));
+        let place = match (self.module, self.last) {
+            (Some(own), _) => format!(", in {own}"),
+            (None, Some(last)) => format!(", after {last}"),
+            _ => String::new(),
+        };
+        format!("the first op with a non-finite output is {op} {shape}{step}{place}")
+    }
+}
+
+/// The first plain op whose output is not finite, among those that the ops of `made` stand for: a fused op runs again as these, and `pleach
+/// step` shows and counts them. `None` if the last of `made` is not on the tape.
+fn step_of(params: &[(String, Param)], modules: &Modules, loss: &Tensor, made: &[Tensor]) -> Option<Found> {
+    let params = params.iter().map(|(_, param)| param.value());
+    let known = made.iter().cloned().chain(params).filter_map(|tensor| Some((tensor.node()?.id(), tensor)));
+    let known: HashMap<u64, Tensor> = known.collect();
+    let end = made.last()?.node()?.id();
+    let (mut steps, mut last) = (0, None);
+    for node in tape(loss).into_iter().filter(|node| !node.is_leaf()) {
+        let input = |input: &Input| match input {
+            Input::Node(node) => known.get(&node.id()).map(Tensor::requires_grad),
+            Input::Constant(tensor) => Some(tensor.clone()),
+        };
+        let inputs: Vec<Tensor> = node.inputs().iter().map(input).collect::<Option<_>>()?;
+        let op = node.op()?;
+        let plain: Rc<RefCell<Vec<Plain>>> = Rc::default();
+        let sink = plain.clone();
+        let watch = move |output: &Tensor, doc: OpDoc| {
+            if output.is_recorded() {
+                sink.borrow_mut().push((doc.name, output.shape(), is_clean(output.data())));
+            }
+        };
+        let again = autograd::observe(watch, || op.again(&inputs.iter().collect::<Vec<_>>()));
+        let plain = if again.is_some() { plain.take() } else { vec![(op.doc().name, node.shape(), node.id() != end)] };
+        let module = modules.read_by(&node);
+        let bad = plain.iter().position(|(_, _, clean)| !clean);
+        // Rounding may leave the plain ops finite where the fused one was not, by a hair.
+        if let Some(at) = bad.or((node.id() == end).then(|| plain.len().saturating_sub(1))) {
+            let &(op, shape, _) = plain.get(at)?;
+            return Some(Found { op, shape, step: Some(steps + at + 1), module, last });
+        }
+        steps += plain.len();
+        last = module.or(last);
+    }
+    None
 }
 
 /// The modules of a network, by the tape's leaves.
@@ -99,6 +166,8 @@ fn first_of_backward(params: &[(String, Param)], modules: &Modules, loss: &Tenso
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::step::record::{Leaf, Recording, Role};
+    use engine::gradcheck::sample;
     use nn::ParamKind;
 
     fn param(value: f32) -> Vec<(String, Param)> {
@@ -120,7 +189,7 @@ mod tests {
         let params = param(1e30);
         let w = params[0].1.value();
         let message = first(&params, || w.relu().scale(1e30).relu().sum());
-        assert_eq!(message, "the first op with a non-finite output is scale (2), op 2 of the forward pass");
+        assert_eq!(message, "the first op with a non-finite output is scale (2), step 2 of the forward pass");
     }
 
     #[test]
@@ -130,9 +199,36 @@ mod tests {
         let w = params[0].1.value();
         let x = Tensor::full([1, 2], 1e20);
         let message = first(&params, || x.matmul(&w).sum());
-        assert!(message.ends_with("is matmul (1, 2), op 1 of the forward pass, in block.0.fc"), "{message}");
+        assert!(message.ends_with("is matmul (1, 2), step 1 of the forward pass, in block.0.fc"), "{message}");
         let message = first(&params, || w.scale(1e-30).scale(1e38).scale(1e38).sum());
-        assert!(message.ends_with("op 3 of the forward pass, after block.0.fc"), "{message}");
+        assert!(message.ends_with("step 3 of the forward pass, after block.0.fc"), "{message}");
+    }
+
+    #[test]
+    fn the_step_and_its_op_are_those_that_pleach_step_opens_at() {
+        for size in [1e36, 1e37, 1e38, 3e38] {
+            let model = nn::Model::new("resnet8", 10, 0).expect("in the zoo");
+            let params = model.params();
+            let (_, weight) = params.iter().find(|(name, _)| name == "layer2.0.bn1.weight").expect("a batch norm");
+            weight.set(&vec![size; weight.shape().elements()]);
+            let images = sample([2, 8, 8, 3]);
+            let loss = |images: &Tensor| model.forward(images, &nn::Context::train(0, 1)).cross_entropy(&[3, 7], 0.0);
+            let message = first(&params, || loss(&images));
+            let images = images.requires_grad();
+            let leaf = |(name, param): &(String, Param)| Leaf {
+                name: name.clone(),
+                role: Role::Parameter,
+                tensor: param.value(),
+            };
+            let mut leaves: Vec<Leaf> = params.iter().map(leaf).collect();
+            leaves.push(Leaf { name: "images".into(), role: Role::Input, tensor: images.clone() });
+            let recording = Recording::of(&leaves, || loss(&images).into());
+            let found = recording.first_non_finite().expect("it overflows");
+            let name = recording.ops[found.step].doc.name;
+            let start = format!("the first op with a non-finite output is {name} ");
+            let step = format!(", step {} of the forward pass, ", found.step + 1);
+            assert!(message.starts_with(&start) && message.contains(&step), "{message}, but {name}{step}");
+        }
     }
 
     #[test]

@@ -53,11 +53,23 @@ pub trait Backward: Send + Sync {
         None
     }
 
-    /// A fingerprint of the smooth piece that the op is on at these inputs: which values a ReLU lets through, where a maximum
-    /// lies. Two inputs with different fingerprints have a kink between them, and finite differences across it mean
-    /// nothing. Smooth ops are on one piece everywhere.
-    fn piece(&self, _inputs: &[&Array]) -> u64 {
-        0
+    /// The choices that the op makes at these inputs, in a fixed order: whether a ReLU lets a value through (0 below, 1, 2 above a
+    /// ceiling), where in its window a maximum lies. Between two inputs with the same choices the op is smooth; between others
+    /// there is a kink, and a finite difference across it means nothing. Smooth ops make no choices.
+    fn choices(&self, _inputs: &[&Array]) -> Vec<u32> {
+        vec![]
+    }
+
+    /// The choices that the forward pass made, as [`backward`](Backward::backward) takes them: from what was saved, in `f32`. `None`
+    /// if there are none to make, or the op does not say; then differences are only taken where both sides choose alike.
+    fn chosen(&self) -> Option<Vec<u32>> {
+        None
+    }
+
+    /// [`reference`](Backward::reference) with the choices given instead of made: one smooth function of the inputs. Needed by an op
+    /// that says what was [`chosen`](Backward::chosen).
+    fn held(&self, inputs: &[&Array], _choices: &[u32]) -> Array {
+        self.reference(inputs)
     }
 }
 

@@ -80,7 +80,7 @@ pub struct Entry {
 /// # Panics
 /// If a leaf is missing from `leaves`, or the tape was walked by a backward pass that freed it.
 pub fn replay(output: &Tensor, leaves: &HashMap<u64, Array>) -> Array {
-    Replay::from(output, &[], leaves).output().clone()
+    Replay::from(output, &[], leaves, None).output().clone()
 }
 
 /// Checks `f` at `inputs`: its values against the replay, and the gradient of `sum(f(x) * r)`, for a fixed random `r`, against

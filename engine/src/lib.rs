@@ -3,6 +3,7 @@
 
 pub mod autograd;
 pub mod formula;
+pub mod forward_check;
 pub mod grad;
 pub mod gradcheck;
 pub mod kernels;

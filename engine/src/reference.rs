@@ -60,11 +60,6 @@ impl Array {
     }
 }
 
-/// A fingerprint of a sequence of decisions (FNV-1a), for [`Backward::piece`](crate::autograd::Backward::piece).
-pub fn fingerprint(decisions: impl Iterator<Item = u8>) -> u64 {
-    decisions.fold(0xcbf2_9ce4_8422_2325, |hash, d| (hash ^ u64::from(d)).wrapping_mul(0x0100_0000_01b3))
-}
-
 /// Maps a flat index of a broadcast result to the flat index of one operand.
 pub struct Broadcast {
     /// For each dimension of the result: (its extent, the operand's stride there, 0 where it is stretched).

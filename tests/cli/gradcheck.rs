@@ -8,15 +8,24 @@ fn every_parameter_is_checked_and_the_worst_entry_named() {
     let lines = objects(&place.done(&["gradcheck", "--model", "resnet8", "--size", "8", "--json"]));
     let [worst, report] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(keys(worst), ["analytic", "entry", "numeric", "rel_error", "tensor"]);
-    assert_eq!(keys(report), ["checked", "failed", "kinks", "model", "tensors", "tolerance", "worst"]);
+    let expected = ["checked", "choices", "failed", "kinks", "model", "tensors", "tolerance", "turned", "unchecked"];
+    assert_eq!(keys(report), [&expected[..], &["values", "values_failed", "worst"]].concat());
     let number = |key: &str| report[key].as_u64().expect("a count");
     // Seven convolutions with a batch norm each, and the linear layer; two entries of each tensor.
     assert_eq!((number("tensors"), number("checked") + number("kinks")), (7 * 3 + 2, 2 * (7 * 3 + 2)));
     assert_eq!((&report["failed"], &report["worst"]), (&0.into(), &worst["rel_error"]));
+    // Choices are held, so nothing lies at a kink; few come out otherwise in f64.
+    assert_eq!(
+        (number("kinks"), number("values_failed"), report["unchecked"].as_array().map(Vec::len)),
+        (0, 0, Some(0))
+    );
+    assert!(number("turned") * 1000 < number("choices"), "{report}");
+    assert!(report["values"].as_f64().is_some_and(|error| error > 0.0 && error < 1e-4), "{report}");
     let error = (worst["analytic"].as_f64().expect("a number") - worst["numeric"].as_f64().expect("a number")).abs();
     assert!(error < 1e-3, "{worst}");
     let text = place.done(&["gradcheck", "--model", "resnet8", "--size", "8", "--entries", "1"]);
     assert!(text.contains("worst:") && text.contains("entries of 23 tensors checked in f64"), "{text}");
+    assert!(text.contains("choices of ReLUs and maxima come out otherwise in f64"), "{text}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ function checkCard(app, op) {
   const words = [counts.pass && `${counts.pass} agree`, counts.fail && `${counts.fail} differ`, counts.kink && `${counts.kink} at a kink`].filter(Boolean).join(', ');
   card.append(el('p', { class: counts.fail ? 'bad' : 'good' }, `${words}; worst relative error ${brief(worst, 2)}.`));
   if (open) {
-    card.append(muted('p', 'Computed again in f64 with one entry moved by ±h: (f(x + h) − f(x − h)) / 2h, where f is the loss, or this op weighted by the gradient that arrives. At a kink of ReLU or of a maximum the two sides have different slopes, so no difference can agree.'),
+    card.append(muted('p', 'Computed again in f64 with one entry moved by ±h: (f(x + h) − f(x − h)) / 2h, where f is the loss, or this op weighted by the gradient that arrives. What a ReLU lets through and where a maximum lies is held as it was in this step, so that both sides lie on one smooth piece. An op that does not say what it chose may have a kink between them: then no difference can agree.'),
       checkTable(app, op.checks, `Finite differences of ${op.path}`));
   }
   return card;
@@ -74,11 +74,13 @@ function breakCard(app, op) {
   const at = settle(tensor, wrong, app.shared(tensor));
   const picture = (values, name) => {
     const plane = new Plane(tensor, values, at);
+    if (!plane.here) return null;
     const canvas = el('canvas', { role: 'img', 'aria-label': describe(plane, name) });
-    if (plane.here) drawHeat(canvas, plane, { reach, room: 150, most: 44, digits: true });
+    drawHeat(canvas, plane, { reach, room: 150, most: 44, digits: true });
     return el('figure', {}, canvas, el('figcaption', {}, name));
   };
-  card.append(el('div', { class: 'pair' }, right ? picture(right, 'Right gradient') : null, picture(wrong, 'Wrong gradient')));
+  const pictures = [right ? picture(right, 'Right gradient') : null, picture(wrong, 'Wrong gradient')].filter(Boolean);
+  card.append(pictures.length ? el('div', { class: 'pair' }, pictures) : muted('p', 'The page holds the summaries of these gradients alone; the entry that is most wrong is below.'));
   const caught = verdict(broken.check) === 'fail';
   card.append(el('p', { class: caught ? 'bad' : 'muted' }, caught ? '✗ Caught: the finite difference disagrees with it.' : 'This entry does not show the mistake.'),
     checkTable(app, [broken.check], 'The failing check'));

@@ -65,6 +65,15 @@ function hatch(context, x, y, w, h) {
 /** Side of a cell, in CSS pixels, so that a plane fits `room` both ways. */
 const cellSide = (plane, room, most) => Math.max(1, Math.min(most, Math.floor(room / Math.max(1, plane.cols)), Math.floor(room / Math.max(1, plane.rows))));
 
+/** Shows a canvas no larger than `most` CSS pixels either way: a plane of more cells than that would fill the page. */
+function shrink(canvas, most) {
+  const [width, height] = [canvas.style.width, canvas.style.height].map(parseFloat);
+  const by = Math.max(width, height) / most;
+  if (by <= 1) return;
+  canvas.style.width = `${Math.max(1, width / by)}px`;
+  canvas.style.height = `${Math.max(1, height / by)}px`;
+}
+
 /** Smallest cell that holds digits. */
 const DIGITS = 34;
 

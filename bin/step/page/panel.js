@@ -81,6 +81,7 @@ class OpPanel {
       const { rest } = shown.axes;
       place.textContent = rest.filter(axis => tensor.shape[axis] > 1).map(axis => `${tensor.axes[axis] ?? axis} ${shown.base[axis]}`).join(', ');
       drawHeat(canvas, shown, { reach: values?.reach ?? 0, scale: SCALES[state.scale].name, room: 112, most: 40, digits: true, marks });
+      shrink(canvas, 160);
     };
     let picture = canvas;
     if (hidden) picture = el('span', { class: 'question', 'aria-hidden': 'true' }, '?');

@@ -1,8 +1,8 @@
-//! Gradients against central differences in `f64`.
+//! Gradients against central differences in `f64`, on the piece that the step was on: what its ReLUs and maxima chose is held.
 
 use super::Recording;
 use engine::Array;
-use engine::replay::Difference;
+use engine::replay::{Difference, Piece};
 use engine::rng::{Rng, purpose};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ pub struct Check {
     pub rel_error: f64,
     /// The difference in units in the last place of `numeric`, as `f32`.
     pub ulp: f64,
-    /// Whether a kink lies within the step.
+    /// Whether a kink lies within the step: of an op that does not say what it chose, for else the choices are held.
     pub kink: bool,
 }
 
@@ -72,11 +72,11 @@ impl Recording {
         // A tiny input of an op with an ordinary output: a step of its own size would be lost in rounding.
         let output = self::largest(self.tensors[it.output].value.data());
         let h = if h < 1e-12 * output { 1e-11 * output } else { h };
+        let piece = Piece::of(&it.op);
         let slope = |h: f64| {
             let mut side = |value: f64| {
                 inputs[position].data[entry] = value;
-                let refs: Vec<&Array> = inputs.iter().collect();
-                (it.op.reference(&refs), it.op.piece(&refs))
+                piece.at(&inputs.iter().collect::<Vec<_>>())
             };
             let ((above, up), (below, down)) = (side(at + h), side(at - h));
             // Differences first: entries that do not move cancel exactly.
@@ -93,15 +93,20 @@ impl Recording {
         let grad = self.tensors[tensor].grad.as_ref()?;
         let analytic = f64::from(*grad.data().get(entry)?);
         let order = self.downstream(&BTreeSet::from([tensor]));
+        let pieces: Vec<Piece> = order.iter().map(|&op| Piece::of(&self.ops[op].op)).collect();
         let (at, h) = self.start(tensor, entry);
         let slope = |h: f64| {
             let side = |value: f64| {
                 let mut array = Array::from_tensor(&self.tensors[tensor].value);
                 array.data[entry] = value;
-                let values = self.replay(BTreeMap::from([(tensor, array)]), &order);
-                let pieces =
-                    order.iter().map(|&op| self.with_inputs(op, &values, |inputs| self.ops[op].op.piece(inputs)));
-                (values.get(&self.loss).map_or(value, |loss| loss.data[0]), pieces.collect::<Vec<u64>>())
+                let mut choices = vec![];
+                let mut pieces = pieces.iter();
+                let values = self.replay_by(BTreeMap::from([(tensor, array)]), &order, |_, inputs| {
+                    let (output, made) = pieces.next().expect("one for each op").at(inputs);
+                    choices.push(made);
+                    output
+                });
+                (values.get(&self.loss).map_or(value, |loss| loss.data[0]), choices)
             };
             let ((above, up), (below, down)) = (side(at + h), side(at - h));
             ((above - below) / (2.0 * h), up != down)

@@ -264,7 +264,15 @@ impl Backward for Held {
         self.0.attributes()
     }
 
-    fn piece(&self, inputs: &[&Array]) -> u64 {
-        self.0.piece(inputs)
+    fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
+        self.0.choices(inputs)
+    }
+
+    fn chosen(&self) -> Option<Vec<u32>> {
+        self.0.chosen()
+    }
+
+    fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
+        self.0.held(inputs, choices)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Recording;
 use super::tape::{narrow, widen};
+use engine::replay::Piece;
 use engine::{Array, Tensor, no_grad};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,8 @@ pub enum Precision {
     F32,
     /// By the naive references.
     F64,
+    /// The same, with what the ReLUs and maxima of the step chose: for derivatives.
+    Held,
 }
 
 /// A value to put in place of another.
@@ -53,6 +56,11 @@ impl Recording {
                 before = self.replay(before, &order);
                 self.replay(changed, &order)
             }
+            Precision::Held => {
+                let held = |op: usize, inputs: &[&Array]| Piece::of(&self.ops[op].op).at(inputs).0;
+                before = self.replay_by(before, &order, held);
+                self.replay_by(changed, &order, held)
+            }
             Precision::F32 => {
                 let recorded = order
                     .iter()
@@ -84,21 +92,26 @@ impl Recording {
     }
 
     /// Runs the ops in `order` in `f64`, from the recorded values and those in `values`, and adds their outputs to these.
-    pub(super) fn replay(&self, mut values: BTreeMap<usize, Array>, order: &[usize]) -> BTreeMap<usize, Array> {
+    fn replay(&self, values: BTreeMap<usize, Array>, order: &[usize]) -> BTreeMap<usize, Array> {
+        self.replay_by(values, order, |op, inputs| self.ops[op].op.reference(inputs))
+    }
+
+    /// The same, with `run` in place of the references: given the op and its inputs.
+    pub(super) fn replay_by(
+        &self,
+        mut values: BTreeMap<usize, Array>,
+        order: &[usize],
+        mut run: impl FnMut(usize, &[&Array]) -> Array,
+    ) -> BTreeMap<usize, Array> {
         for &op in order {
-            let output = self.with_inputs(op, &values, |inputs| self.ops[op].op.reference(inputs));
+            let output = self.with_inputs(op, &values, |inputs| run(op, inputs));
             values.insert(self.ops[op].output, output);
         }
         values
     }
 
     /// Hands `f` the inputs of an op: those in `values`, else as recorded.
-    pub(super) fn with_inputs<T>(
-        &self,
-        op: usize,
-        values: &BTreeMap<usize, Array>,
-        f: impl FnOnce(&[&Array]) -> T,
-    ) -> T {
+    fn with_inputs<T>(&self, op: usize, values: &BTreeMap<usize, Array>, f: impl FnOnce(&[&Array]) -> T) -> T {
         let inputs = &self.ops[op].inputs;
         let recorded: Vec<Option<Array>> = inputs
             .iter()

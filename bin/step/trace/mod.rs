@@ -230,16 +230,16 @@ impl<'a> Document<'a> {
         self.checks.iter().flatten()
     }
 
-    /// The trace in the richest detail that keeps it below `bytes`; in the poorest if none does.
+    /// The trace in the richest detail that keeps it below `bytes` in a page, where each `<` is written as six; if none does, in the one that
+    /// still holds small tensors whole.
     pub fn within(&self, bytes: usize) -> Result<String, Failure> {
-        let mut text = String::new();
         for detail in Detail::LEVELS {
-            text = self.json(detail)?;
-            if text.len() <= bytes {
-                break;
+            let text = self.json(detail)?;
+            if text.len() + 5 * text.bytes().filter(|byte| *byte == b'<').count() <= bytes {
+                return Ok(text);
             }
         }
-        Ok(text)
+        self.json(Detail::SMALL)
     }
 
     /// The trace in some detail.

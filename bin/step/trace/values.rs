@@ -39,6 +39,9 @@ impl Detail {
     /// Everything.
     pub const WHOLE: Detail = Detail { whole: usize::MAX, channels: 0, channels_of_contributions: 0 };
 
+    /// Small tensors, and summaries of the others.
+    pub const SMALL: Detail = Detail { whole: 64, channels: 0, channels_of_contributions: 0 };
+
     /// From rich to poor, for a page of limited size.
     pub const LEVELS: [Detail; 8] = [
         Detail::WHOLE,
@@ -47,7 +50,7 @@ impl Detail {
         Detail { whole: 1024, channels: 2, channels_of_contributions: 2 },
         Detail { whole: 1024, channels: 1, channels_of_contributions: 1 },
         Detail { whole: 512, channels: 1, channels_of_contributions: 0 },
-        Detail { whole: 64, channels: 0, channels_of_contributions: 0 },
+        Detail::SMALL,
         Detail { whole: 1, channels: 0, channels_of_contributions: 0 },
     ];
 

@@ -121,7 +121,7 @@ impl Backward for AvgPool2d {
     }
 
     fn reference(&self, inputs: &[&Array]) -> Array {
-        self.windows.reference(inputs[0], |values| {
+        self.windows.reference(inputs[0], |_, values| {
             let count = if self.count_include_pad { self.windows.area() } else { values.len() };
             values.iter().sum::<f64>() / count as f64
         })

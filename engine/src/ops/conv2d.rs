@@ -5,7 +5,9 @@ use crate::kernels::conv2d::load::GradTerms;
 use crate::kernels::conv2d::{Algorithm, ConvSize, forward};
 use crate::kernels::simd::Level;
 use crate::ops::concat::concat;
-use crate::ops::lazy::{Activation, Lazy, activate, activate_reference, activation_piece, scale_shift, with_map_grads};
+use crate::ops::lazy::{
+    Activation, Lazy, activate, activate_reference, activation_choices, activation_held, scale_shift, with_map_grads,
+};
 use crate::reference::Array;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -154,6 +156,47 @@ impl FusedConv2d {
         [affine, weight, bias, bias + usize::from(self.has_bias)]
     }
 
+    /// What is convolved: maps and affine among `inputs`, and an activation.
+    fn input_reference(&self, inputs: &[&Array], activation: Activation) -> Array {
+        let [affine, ..] = self.positions();
+        activate_reference(&inputs[..affine], self.input.affine.as_ref().map(|_| inputs[affine]), activation)
+    }
+
+    /// The convolution of `x` with the weight among `inputs`, and the sums at its end.
+    fn convolve_reference(&self, x: &Array, inputs: &[&Array]) -> Array {
+        let [_, weight, bias, add] = self.positions();
+        let w = inputs[weight];
+        let ConvSize { n, h, w: width, c_in, c_out, k_h, k_w, stride, padding, dilation, groups, h_out, w_out } =
+            self.size;
+        let (in_group, out_group) = (c_in / groups, c_out / groups);
+        let mut y = Array::zeros([n, h_out, w_out, c_out]);
+        for image in 0..n {
+            for (oy, ox) in (0..h_out).flat_map(|oy| (0..w_out).map(move |ox| (oy, ox))) {
+                for o in 0..c_out {
+                    let out = ((image * h_out + oy) * w_out + ox) * c_out + o;
+                    let mut sum = if self.has_bias { inputs[bias].data[o] } else { 0.0 };
+                    if self.has_add {
+                        sum += inputs[add].data[out];
+                    }
+                    for (ky, kx) in (0..k_h).flat_map(|ky| (0..k_w).map(move |kx| (ky, kx))) {
+                        let iy = (oy * stride + ky * dilation).wrapping_sub(padding);
+                        let ix = (ox * stride + kx * dilation).wrapping_sub(padding);
+                        if iy >= h || ix >= width {
+                            continue;
+                        }
+                        for i in 0..in_group {
+                            let channel = o / out_group * in_group + i;
+                            sum += x.data[((image * h + iy) * width + ix) * c_in + channel]
+                                * w.data[((ky * k_w + kx) * in_group + i) * c_out + o];
+                        }
+                    }
+                    y.data[out] = sum;
+                }
+            }
+        }
+        y
+    }
+
     /// Whether this only convolves: one map as it is, no sum at the end.
     fn is_plain(&self) -> bool {
         let Lazy { maps, affine, activation } = &self.input;
@@ -216,11 +259,16 @@ impl Backward for FusedConv2d {
         Some(if self.has_add { y.add(inputs[add]) } else { y })
     }
 
-    fn piece(&self, inputs: &[&Array]) -> u64 {
-        let [affine, ..] = self.positions();
-        let scales = self.input.affine.as_ref().map(|_| inputs[affine]);
-        let x = activate_reference(&inputs[..affine], scales, Activation::Identity);
-        activation_piece(&x, self.input.activation)
+    fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
+        activation_choices(self.input_reference(inputs, Activation::Identity).data.into_iter(), self.input.activation)
+    }
+
+    fn chosen(&self) -> Option<Vec<u32>> {
+        self.input.chosen()
+    }
+
+    fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
+        self.convolve_reference(&activation_held(self.input_reference(inputs, Activation::Identity), choices), inputs)
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
@@ -268,42 +316,7 @@ impl Backward for FusedConv2d {
     }
 
     fn reference(&self, inputs: &[&Array]) -> Array {
-        let [affine, weight, bias, add] = self.positions();
-        let x = activate_reference(
-            &inputs[..affine],
-            self.input.affine.as_ref().map(|_| inputs[affine]),
-            self.input.activation,
-        );
-        let w = inputs[weight];
-        let ConvSize { n, h, w: width, c_in, c_out, k_h, k_w, stride, padding, dilation, groups, h_out, w_out } =
-            self.size;
-        let (in_group, out_group) = (c_in / groups, c_out / groups);
-        let mut y = Array::zeros([n, h_out, w_out, c_out]);
-        for image in 0..n {
-            for (oy, ox) in (0..h_out).flat_map(|oy| (0..w_out).map(move |ox| (oy, ox))) {
-                for o in 0..c_out {
-                    let out = ((image * h_out + oy) * w_out + ox) * c_out + o;
-                    let mut sum = if self.has_bias { inputs[bias].data[o] } else { 0.0 };
-                    if self.has_add {
-                        sum += inputs[add].data[out];
-                    }
-                    for (ky, kx) in (0..k_h).flat_map(|ky| (0..k_w).map(move |kx| (ky, kx))) {
-                        let iy = (oy * stride + ky * dilation).wrapping_sub(padding);
-                        let ix = (ox * stride + kx * dilation).wrapping_sub(padding);
-                        if iy >= h || ix >= width {
-                            continue;
-                        }
-                        for i in 0..in_group {
-                            let channel = o / out_group * in_group + i;
-                            sum += x.data[((image * h + iy) * width + ix) * c_in + channel]
-                                * w.data[((ky * k_w + kx) * in_group + i) * c_out + o];
-                        }
-                    }
-                    y.data[out] = sum;
-                }
-            }
-        }
-        y
+        self.convolve_reference(&self.input_reference(inputs, self.input.activation), inputs)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::kernels::conv2d::backward::{MapGrad, Write};
 use crate::kernels::conv2d::load::Maps;
 use crate::kernels::lazy_sum::{self, Term};
 use crate::kernels::simd::Level;
-use crate::reference::{Array, fingerprint};
+use crate::reference::Array;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -231,12 +231,43 @@ pub(crate) fn activate(x: Tensor, activation: Activation) -> Tensor {
     }
 }
 
-/// The [`piece`](Backward::piece) of an activation, given its input.
-pub(crate) fn activation_piece(x: &Array, activation: Activation) -> u64 {
+/// The [`choices`](Backward::choices) of an activation, given its input (or its output: it is above 0 where that is, and at 6 where that
+/// is).
+pub(crate) fn activation_choices(values: impl Iterator<Item = f64>, activation: Activation) -> Vec<u32> {
     match activation {
-        Activation::Identity => 0,
-        Activation::Relu => fingerprint(x.data.iter().map(|&v| u8::from(v > 0.0))),
-        Activation::Relu6 => fingerprint(x.data.iter().map(|&v| u8::from(v > 0.0) + u8::from(v > 6.0))),
+        Activation::Identity => vec![],
+        Activation::Relu => values.map(|v| u32::from(v > 0.0)).collect(),
+        Activation::Relu6 => values.map(|v| u32::from(v > 0.0) + u32::from(v >= 6.0)).collect(),
+    }
+}
+
+/// The activation with its choices given.
+pub(crate) fn activation_held(x: Array, choices: &[u32]) -> Array {
+    if choices.is_empty() {
+        return x;
+    }
+    Array::from_fn(x.shape, |i| match choices[i] {
+        0 => 0.0,
+        1 => x.data[i],
+        _ => 6.0,
+    })
+}
+
+impl Lazy {
+    /// The choices of the activation as the kernels make them while they load: `scale * x + shift` in `f32`, rounded once.
+    pub(crate) fn chosen(&self) -> Option<Vec<u32>> {
+        if self.activation == Activation::Identity {
+            return None;
+        }
+        let channels = self.shape().channels();
+        let affine = self.affine.as_ref().map(split_affine);
+        let maps = self.kernel_maps();
+        let pixels = self.shape().rows();
+        let values = (0..pixels)
+            .flat_map(|pixel| maps.iter().flat_map(move |(map, c)| &map[pixel * c..(pixel + 1) * c]))
+            .enumerate()
+            .map(|(i, &v)| affine.map_or(v, |(scale, shift)| scale[i % channels].mul_add(v, shift[i % channels])));
+        Some(activation_choices(values.map(f64::from), self.activation))
     }
 }
 
@@ -287,8 +318,17 @@ impl Backward for SumLazy {
         sum.map(|sum| activate(sum, self.activation))
     }
 
-    fn piece(&self, inputs: &[&Array]) -> u64 {
-        activation_piece(&self.sum_reference(inputs), self.activation)
+    fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
+        activation_choices(self.sum_reference(inputs).data.into_iter(), self.activation)
+    }
+
+    fn chosen(&self) -> Option<Vec<u32>> {
+        let y = self.y.as_ref()?.data();
+        Some(activation_choices(y.iter().map(|&y| f64::from(y)), self.activation))
+    }
+
+    fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
+        activation_held(self.sum_reference(inputs), choices)
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -1,4 +1,6 @@
-use super::lazy::{Activation, Lazy, activate, activate_reference, activation_piece, scale_shift, with_map_grads};
+use super::lazy::{
+    Activation, Lazy, activate, activate_reference, activation_choices, activation_held, scale_shift, with_map_grads,
+};
 use super::pool2d::Pool2d;
 use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
@@ -76,6 +78,23 @@ impl LazyAvgPool2d {
     fn affine<'a, T>(&self, inputs: &'a [T]) -> Option<&'a T> {
         self.input.affine.as_ref().map(|_| &inputs[self.input.maps.len()])
     }
+
+    /// What the activation is applied to.
+    fn affine_reference(&self, inputs: &[&Array]) -> Array {
+        activate_reference(&inputs[..self.input.maps.len()], self.affine(inputs).copied(), Activation::Identity)
+    }
+
+    fn means_reference(&self, x: &Array) -> Array {
+        let (Blocks { size: [height, width], h, w }, [h_out, w_out]) = (self.blocks, self.blocks.output());
+        let (n, c) = (x.shape[0], x.shape[3]);
+        Array::from_fn([n, h_out, w_out, c], |at| {
+            let (pixel, c_) = (at / c, at % c);
+            let (image, i, j) = (pixel / w_out / h_out, pixel / w_out % h_out, pixel % w_out);
+            let pixels =
+                (0..height * width).map(|k| ((image * h + i * height + k / width) * w + j * width + k % width) * c);
+            pixels.map(|at| x.data[at + c_]).sum::<f64>() / (height * width) as f64
+        })
+    }
 }
 
 impl Backward for LazyAvgPool2d {
@@ -116,10 +135,16 @@ impl Backward for LazyAvgPool2d {
         Some(x.avg_pool2d(Pool2d { kernel_size: size[0], stride: size[0], padding: 0 }, true))
     }
 
-    fn piece(&self, inputs: &[&Array]) -> u64 {
-        let affine = self.affine(inputs).copied();
-        let x = activate_reference(&inputs[..self.input.maps.len()], affine, Activation::Identity);
-        activation_piece(&x, self.input.activation)
+    fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
+        activation_choices(self.affine_reference(inputs).data.into_iter(), self.input.activation)
+    }
+
+    fn chosen(&self) -> Option<Vec<u32>> {
+        self.input.chosen()
+    }
+
+    fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
+        self.means_reference(&activation_held(self.affine_reference(inputs), choices))
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
@@ -138,16 +163,7 @@ impl Backward for LazyAvgPool2d {
 
     fn reference(&self, inputs: &[&Array]) -> Array {
         let affine = self.affine(inputs).copied();
-        let x = activate_reference(&inputs[..self.input.maps.len()], affine, self.input.activation);
-        let (Blocks { size: [height, width], h, w }, [h_out, w_out]) = (self.blocks, self.blocks.output());
-        let (n, c) = (x.shape[0], x.shape[3]);
-        Array::from_fn([n, h_out, w_out, c], |at| {
-            let (pixel, c_) = (at / c, at % c);
-            let (image, i, j) = (pixel / w_out / h_out, pixel / w_out % h_out, pixel % w_out);
-            let pixels =
-                (0..height * width).map(|k| ((image * h + i * height + k / width) * w + j * width + k % width) * c);
-            pixels.map(|at| x.data[at + c_]).sum::<f64>() / (height * width) as f64
-        })
+        self.means_reference(&activate_reference(&inputs[..self.input.maps.len()], affine, self.input.activation))
     }
 }
 

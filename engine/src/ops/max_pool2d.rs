@@ -3,7 +3,7 @@ use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::elementwise::dispatch;
 use crate::parallel::{chunks_mut, chunks_mut_pair};
-use crate::reference::{Array, fingerprint};
+use crate::reference::Array;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -112,13 +112,21 @@ impl Backward for MaxPool2d {
         Some(inputs[0].max_pool2d(self.windows.config()))
     }
 
-    fn piece(&self, inputs: &[&Array]) -> u64 {
+    fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
         // Where in its window each maximum lies.
-        let positions = self.windows.reference(inputs[0], |values| {
+        let positions = self.windows.reference(inputs[0], |_, values| {
             let largest = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
             (1..values.len()).fold(0, largest) as f64
         });
-        fingerprint(positions.data.iter().map(|&p| p as u8))
+        positions.data.iter().map(|&p| p as u32).collect()
+    }
+
+    fn chosen(&self) -> Option<Vec<u32>> {
+        Some(self.position.data().iter().map(|&p| p as u32).collect())
+    }
+
+    fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
+        self.windows.reference(inputs[0], |at, values| values[choices[at] as usize])
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
@@ -151,7 +159,7 @@ impl Backward for MaxPool2d {
     }
 
     fn reference(&self, inputs: &[&Array]) -> Array {
-        self.windows.reference(inputs[0], |values| {
+        self.windows.reference(inputs[0], |_, values| {
             values.iter().fold(f64::NEG_INFINITY, |max, &v| if v > max || v.is_nan() { v } else { max })
         })
     }

@@ -100,8 +100,9 @@ impl Windows {
         }
     }
 
-    /// Naively: `f` of the values under each window that are not padding, by definition instead of by clipping.
-    pub fn reference(&self, x: &Array, f: impl Fn(&[f64]) -> f64) -> Array {
+    /// Naively: for each output, `f` of its flat index and the values under its window that are not padding, by definition instead of by
+    /// clipping.
+    pub fn reference(&self, x: &Array, f: impl Fn(usize, &[f64]) -> f64) -> Array {
         let Pool2d { kernel_size, stride, padding } = self.config;
         let [_, h, w, c] = self.input;
         let [_, h_out, w_out, _] = self.output;
@@ -116,7 +117,7 @@ impl Windows {
                     values.push(x.data[((n * h + y) * w + x_) * c + channel]);
                 }
             }
-            f(&values)
+            f(at, &values)
         })
     }
 }

@@ -2,7 +2,7 @@ use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::elementwise::dispatch;
 use crate::parallel::{CHUNK, chunks_mut};
-use crate::reference::{Array, fingerprint};
+use crate::reference::Array;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -44,8 +44,16 @@ impl Backward for Relu {
         Some(inputs[0].relu())
     }
 
-    fn piece(&self, inputs: &[&Array]) -> u64 {
-        fingerprint(inputs[0].data.iter().map(|&v| u8::from(v > 0.0)))
+    fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
+        inputs[0].data.iter().map(|&v| u32::from(v > 0.0)).collect()
+    }
+
+    fn chosen(&self) -> Option<Vec<u32>> {
+        Some(self.y.data().iter().map(|&y| u32::from(y > 0.0)).collect())
+    }
+
+    fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
+        Array::from_fn(inputs[0].shape, |i| if choices[i] > 0 { inputs[0].data[i] } else { 0.0 })
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

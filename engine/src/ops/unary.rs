@@ -4,7 +4,7 @@ use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::elementwise::dispatch;
 use crate::parallel::{CHUNK, chunks_mut};
-use crate::reference::{Array, fingerprint};
+use crate::reference::Array;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -38,7 +38,7 @@ impl Tensor {
         let doc = OpDoc { name: "exp", formula: "y = exp(x)", gradient: "grad_x = grad_output * y" };
         let y = map(self, f32::exp);
         let saved =
-            Unary { doc, saved: y.detach(), grad: |g, y| g * y, reference: f64::exp, again: Tensor::exp, corners: &[] };
+            Unary { doc, saved: y.detach(), grad: |g, y| g * y, reference: f64::exp, again: Tensor::exp, clamp: None };
         y.record(&[self], saved)
     }
 
@@ -57,7 +57,7 @@ impl Tensor {
             grad: |g, x| g / x,
             reference: f64::ln,
             again: Tensor::log,
-            corners: &[],
+            clamp: None,
         };
         map(self, f32::ln).record(&[self], saved)
     }
@@ -78,7 +78,7 @@ impl Tensor {
             grad: |g, y| g / (2.0 * y),
             reference: f64::sqrt,
             again: Tensor::sqrt,
-            corners: &[],
+            clamp: None,
         };
         y.record(&[self], saved)
     }
@@ -99,7 +99,7 @@ impl Tensor {
             grad: |g, y| g * (1.0 - y * y),
             reference: f64::tanh,
             again: Tensor::tanh,
-            corners: &[],
+            clamp: None,
         };
         y.record(&[self], saved)
     }
@@ -128,7 +128,7 @@ impl Tensor {
             grad: |g, y| g * (y * (1.0 - y)),
             reference,
             again: Tensor::sigmoid,
-            corners: &[],
+            clamp: None,
         };
         y.record(&[self], saved)
     }
@@ -158,7 +158,7 @@ impl Tensor {
             grad,
             reference: |x: f64| x.clamp(0.0, 6.0),
             again: Tensor::relu6,
-            corners: &[0.0, 6.0],
+            clamp: Some([0.0, 6.0]),
         };
         y.record(&[self], saved)
     }
@@ -213,8 +213,13 @@ struct Unary<G, R> {
     grad: G,
     reference: R,
     again: fn(&Tensor) -> Tensor,
-    /// Where the derivative jumps.
-    corners: &'static [f64],
+    /// The interval that a clamp keeps; `saved` is then the output.
+    clamp: Option<[f64; 2]>,
+}
+
+/// What a clamp does with each value: 0 for up to the low end, 1 for between, 2 for from the high end on.
+fn sides(values: impl Iterator<Item = f64>, [low, high]: [f64; 2]) -> Vec<u32> {
+    values.map(|v| u32::from(v > low) + u32::from(v >= high)).collect()
 }
 
 impl<G: Fn(f32, f32) -> f32 + Send + Sync, R: Fn(f64) -> f64 + Send + Sync> Backward for Unary<G, R> {
@@ -230,9 +235,18 @@ impl<G: Fn(f32, f32) -> f32 + Send + Sync, R: Fn(f64) -> f64 + Send + Sync> Back
         Some((self.again)(inputs[0]))
     }
 
-    fn piece(&self, inputs: &[&Array]) -> u64 {
-        let below = |v: &f64| self.corners.iter().filter(|corner| v > corner).count() as u8;
-        fingerprint(inputs[0].data.iter().map(below))
+    fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
+        self.clamp.map_or_else(Vec::new, |ends| sides(inputs[0].data.iter().copied(), ends))
+    }
+
+    fn chosen(&self) -> Option<Vec<u32>> {
+        Some(sides(self.saved.data().iter().map(|&y| f64::from(y)), self.clamp?))
+    }
+
+    fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
+        let x = inputs[0];
+        let Some([low, high]) = self.clamp else { return self.reference(inputs) };
+        Array::from_fn(x.shape, |i| [low, x.data[i], high][choices[i] as usize])
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

@@ -19,7 +19,7 @@ pub struct Trail {
     pub tensor: usize,
     /// Flat index into it.
     pub entry: usize,
-    /// Tensors that it moves, by id: a difference quotient of the `f64` replay.
+    /// Tensors that it moves, by id: a difference quotient of the `f64` replay, with what the step chose.
     pub moves: BTreeMap<usize, Link>,
     /// Tensors that it is made from: vector-Jacobian products of the ops on the way.
     pub made_from: BTreeMap<usize, Link>,
@@ -51,7 +51,7 @@ fn moves(recording: &Recording, tensor: usize, entry: usize) -> BTreeMap<usize, 
     let usual = norm(value.data()) / (value.elements() as f64).sqrt();
     let scale = [at.abs(), usual].into_iter().filter(|s| s.is_finite()).fold(0.0, f64::max);
     let h = STEP * if scale > 0.0 { scale } else { 1.0 };
-    let what_if = recording.what_if(&[Change { tensor, entry, value: at + h }], Precision::F64);
+    let what_if = recording.what_if(&[Change { tensor, entry, value: at + h }], Precision::Held);
     let downstream = what_if.tensors.into_iter().filter(|(id, _)| *id != tensor);
     let derivative = |(id, (before, after)): (usize, (engine::Array, engine::Array))| {
         (id, link(Tensor::from_fn(before.shape, |i| ((after.data[i] - before.data[i]) / h) as f32)))
