@@ -29,6 +29,12 @@ const STEP: f64 = 1e-5;
 const OP_STEP: f64 = 1e-6;
 /// A kink within the step is stepped around with a smaller one, as long as rounding leaves four digits.
 const SHRINK: [f64; 3] = [1.0, 0.1, 0.01];
+/// A change of an op's output below this share of it holds too few digits of `f64`, and a larger step is taken.
+const RESOLVED: f64 = 1e-10;
+/// Larger steps.
+const WIDEN: [f64; 8] = [1e3, 1e6, 1e9, 1e12, 1e15, 1e18, 1e21, 1e24];
+/// As long as no input moves by more than this.
+const WIDEST: f64 = 1e-4;
 
 /// A slope by values on both sides of a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -283,12 +289,28 @@ impl Replay {
             let both = inputs.iter().zip(&moved);
             piece.at(&both.map(|(x, moved)| moved.as_ref().unwrap_or(x)).collect::<Vec<_>>())
         };
+        let largest =
+            moving.iter().flatten().flat_map(|change| &change.data).fold(0.0, |most: f64, c| most.max(c.abs()));
+        let difference = |h: f64| {
+            let ((above, up), (below, down)) = (side(h), side(-h));
+            let most = |f: &dyn Fn(usize) -> f64| (0..above.data.len()).map(f).fold(0.0, f64::max);
+            let moved = most(&|k| (above.data[k] - below.data[k]).abs());
+            let resolved = moved >= RESOLVED * most(&|k| above.data[k].abs());
+            let slope = |k: usize| (above.data[k] - below.data[k]) / (2.0 * h);
+            (Array::from_fn(above.shape, slope), up != down, resolved)
+        };
         let mut last = (Array::zeros([0]), true);
         for shrink in SHRINK {
-            let h = shrink * OP_STEP / rate;
-            let ((above, up), (below, down)) = (side(h), side(-h));
-            let slope = |k: usize| (above.data[k] - below.data[k]) / (2.0 * h);
-            last = (Array::from_fn(above.shape, slope), up != down);
+            let (slope, kink, resolved) = difference(shrink * OP_STEP / rate);
+            last = (slope, kink);
+            if !kink && !resolved {
+                // Inputs near zero of an op that has a scale of its own, as the logits of a cross-entropy: their step drowns in rounding.
+                let steps = WIDEN.iter().map(|widen| widen * OP_STEP / rate).take_while(|h| h * largest <= WIDEST);
+                let mut wider = steps.map(&difference);
+                if let Some((slope, ..)) = wider.find(|&(_, kink, resolved)| !kink && resolved) {
+                    last.0 = slope;
+                }
+            }
             if !last.1 {
                 break;
             }
@@ -329,6 +351,14 @@ mod tests {
         assert_eq!((slope(0, 2).slope, slope(0, 2).kink), (0.0, false));
         assert!((slope(1, 0).slope - 1.0).abs() < 1e-9);
         assert_eq!(slope(2, 0).slope, 0.0, "nothing depends on it");
+    }
+
+    #[test]
+    fn inputs_near_zero_of_an_op_with_a_scale_of_its_own_get_a_step_that_shows() {
+        let logits = Tensor::from_slice([1, 2], &[1e-20, -1e-20]).requires_grad();
+        let loss = logits.cross_entropy(&[0], 0.0);
+        let slope = Replay::new(&loss, &[logits]).derivative(0, 1, &[1.0]).slope;
+        assert!((slope - 0.5).abs() < 1e-6, "{slope}");
     }
 
     #[test]
