@@ -41,8 +41,9 @@ pub struct Args {
     json: bool,
 }
 
-/// Passed by default. Gradients of resnet20 and sparsenet40-12 are off by less than 1e-4 in `f32`; a wrong formula is off by far more.
-const TOLERANCE: f64 = 1e-3;
+/// Passed by default. Gradients of the networks in docs/gradcheck.md are off by 1.2e-4 at most in `f32`; a mistake of a hundredth in one path
+/// of a batch norm by 7e-4.
+const TOLERANCE: f64 = 5e-4;
 /// Pixels to a side unless asked for: a quarter of the work of 32.
 const SIZE: usize = 16;
 

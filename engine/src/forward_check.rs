@@ -161,10 +161,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_differs_from_what_is() {
+    fn infinity_is_right_beyond_the_range_of_f32_and_nan_is_not() {
         let x = Tensor::from_slice([2], &[1.0, 2.0]).requires_grad();
-        let watched = Watched::run(|| x.scale(3e38).sum());
-        let errors = watched.errors(&[x]);
-        assert_eq!(errors.iter().map(|e| e.error < 1e-6).collect::<Vec<_>>(), [true, true], "as f32 rounds");
+        let errors = |y: fn(&Tensor) -> Tensor| {
+            let watched = Watched::run(|| y(&x));
+            watched.errors(std::slice::from_ref(&x)).iter().map(|e| e.error).collect::<Vec<_>>()
+        };
+        assert!(errors(|x| x.scale(3e38).sum()).iter().all(|error| *error < 1e-6), "as f32 rounds");
+        let nan = |x: &Tensor| {
+            let y = Tensor::from_slice([2], &[1.0, f32::NAN]);
+            y.clone().record(&[x], Late { y, chosen: vec![1, 1] })
+        };
+        assert_eq!(errors(nan), [f64::INFINITY]);
     }
 }

@@ -90,6 +90,54 @@ impl Piece {
             None => (self.op.reference(inputs), self.op.choices(inputs)),
         }
     }
+
+    /// The derivative of the op's output along a change of its inputs, by central differences; the step, in units of that change; and
+    /// whether there is a kink within it.
+    pub fn along(&self, inputs: &[&Array], moving: &[Option<&Array>]) -> (Array, f64, bool) {
+        let rates = inputs.iter().zip(moving).filter_map(|(x, change)| Some(rate(x, (*change)?)));
+        let rate = rates.fold(0.0, f64::max);
+        if rate == 0.0 {
+            return (Array::zeros(self.at(inputs).0.shape), 0.0, false);
+        }
+        let side = |h: f64| {
+            let moved: Vec<Option<Array>> = inputs
+                .iter()
+                .zip(moving)
+                .map(|(x, change)| change.map(|c| Array::from_fn(x.shape, |k| x.data[k] + h * c.data[k])))
+                .collect();
+            let both = inputs.iter().zip(&moved);
+            self.at(&both.map(|(x, moved)| moved.as_ref().unwrap_or(x)).collect::<Vec<_>>())
+        };
+        let most = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |most: f64, v| most.max(v.abs()));
+        let largest = most(&mut moving.iter().flatten().flat_map(|change| change.data.iter().copied()));
+        let difference = |h: f64| {
+            let ((above, up), (below, down)) = (side(h), side(-h));
+            // Values that do not move cancel, infinite ones too.
+            let gap = |k: usize| if above.data[k] == below.data[k] { 0.0 } else { above.data[k] - below.data[k] };
+            let moved = most(&mut (0..above.data.len()).map(gap));
+            let resolved = moved >= RESOLVED * most(&mut above.data.iter().copied());
+            (Array::from_fn(above.shape, |k| gap(k) / (2.0 * h)), up != down, resolved)
+        };
+        let mut last = (Array::zeros([0]), 0.0, true);
+        for shrink in SHRINK {
+            let h = shrink * OP_STEP / rate;
+            let (slope, kink, resolved) = difference(h);
+            last = (slope, h, kink);
+            if kink {
+                continue;
+            }
+            if !resolved {
+                // Inputs near zero of an op that has a scale of its own, as the logits of a cross-entropy: their step drowns in rounding.
+                let steps = WIDEN.iter().map(|widen| widen * h).take_while(|h| h * largest <= WIDEST);
+                let mut wider = steps.map(|h| (h, difference(h)));
+                if let Some((h, (slope, ..))) = wider.find(|(_, (_, kink, resolved))| !kink && *resolved) {
+                    last = (slope, h, false);
+                }
+            }
+            break;
+        }
+        last
+    }
 }
 
 /// Where an op finds an input.
@@ -275,47 +323,8 @@ impl Replay {
             Source::Constant(_) => None,
         };
         let moving: Vec<Option<&Array>> = place.inputs.iter().map(change).collect();
-        let rates = inputs.iter().zip(&moving).filter_map(|(x, change)| Some(rate(x, (*change)?)));
-        let rate = rates.fold(0.0, f64::max);
-        if rate == 0.0 {
-            return (Array::zeros(self.values[i].shape), false);
-        }
-        let side = |h: f64| {
-            let moved: Vec<Option<Array>> = inputs
-                .iter()
-                .zip(&moving)
-                .map(|(x, change)| change.map(|c| Array::from_fn(x.shape, |k| x.data[k] + h * c.data[k])))
-                .collect();
-            let both = inputs.iter().zip(&moved);
-            piece.at(&both.map(|(x, moved)| moved.as_ref().unwrap_or(x)).collect::<Vec<_>>())
-        };
-        let largest =
-            moving.iter().flatten().flat_map(|change| &change.data).fold(0.0, |most: f64, c| most.max(c.abs()));
-        let difference = |h: f64| {
-            let ((above, up), (below, down)) = (side(h), side(-h));
-            let most = |f: &dyn Fn(usize) -> f64| (0..above.data.len()).map(f).fold(0.0, f64::max);
-            let moved = most(&|k| (above.data[k] - below.data[k]).abs());
-            let resolved = moved >= RESOLVED * most(&|k| above.data[k].abs());
-            let slope = |k: usize| (above.data[k] - below.data[k]) / (2.0 * h);
-            (Array::from_fn(above.shape, slope), up != down, resolved)
-        };
-        let mut last = (Array::zeros([0]), true);
-        for shrink in SHRINK {
-            let (slope, kink, resolved) = difference(shrink * OP_STEP / rate);
-            last = (slope, kink);
-            if !kink && !resolved {
-                // Inputs near zero of an op that has a scale of its own, as the logits of a cross-entropy: their step drowns in rounding.
-                let steps = WIDEN.iter().map(|widen| widen * OP_STEP / rate).take_while(|h| h * largest <= WIDEST);
-                let mut wider = steps.map(&difference);
-                if let Some((slope, ..)) = wider.find(|&(_, kink, resolved)| !kink && resolved) {
-                    last.0 = slope;
-                }
-            }
-            if !last.1 {
-                break;
-            }
-        }
-        last
+        let (change, _, kink) = piece.along(&inputs, &moving);
+        (change, kink)
     }
 }
 

@@ -65,26 +65,15 @@ impl Recording {
     /// The same for a gradient that is only claimed to be right.
     pub(super) fn check_claim(&self, op: usize, position: usize, entry: usize, analytic: f64, largest: f64) -> Check {
         let it = &self.ops[op];
-        let mut inputs: Vec<Array> = it.inputs.iter().map(|&i| Array::from_tensor(&self.tensors[i].value)).collect();
+        let inputs: Vec<Array> = it.inputs.iter().map(|&i| Array::from_tensor(&self.tensors[i].value)).collect();
         let incoming = self.tensors[it.output].grad.as_ref().map_or(&[][..], |grad| grad.data());
         let tensor = it.inputs[position];
-        let (at, h) = self.start(tensor, entry);
-        // A tiny input of an op with an ordinary output: a step of its own size would be lost in rounding.
-        let output = self::largest(self.tensors[it.output].value.data());
-        let h = if h < 1e-12 * output { 1e-11 * output } else { h };
-        let piece = Piece::of(&it.op);
-        let slope = |h: f64| {
-            let mut side = |value: f64| {
-                inputs[position].data[entry] = value;
-                piece.at(&inputs.iter().collect::<Vec<_>>())
-            };
-            let ((above, up), (below, down)) = (side(at + h), side(at - h));
-            // Differences first: entries that do not move cancel exactly.
-            let moved = above.data.iter().zip(&below.data).zip(incoming);
-            let total: f64 = moved.map(|((a, b), g)| if a == b { 0.0 } else { (a - b) * f64::from(*g) }).sum();
-            (total / (2.0 * h), up != down)
-        };
-        let difference = Difference::around_kinks(h, slope);
+        let mut change = Array::zeros(inputs[position].shape);
+        change.data[entry] = 1.0;
+        let moving: Vec<Option<&Array>> = (0..inputs.len()).map(|i| (i == position).then_some(&change)).collect();
+        let (slopes, h, kink) = Piece::of(&it.op).along(&inputs.iter().collect::<Vec<_>>(), &moving);
+        let moved = slopes.data.iter().zip(incoming).filter(|(slope, _)| **slope != 0.0);
+        let difference = Difference { slope: moved.map(|(slope, g)| slope * f64::from(*g)).sum(), h, kink };
         compare(tensor, Some(position), entry, Scope::Op, analytic, difference, largest)
     }
 

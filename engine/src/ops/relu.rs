@@ -1,6 +1,7 @@
 use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::elementwise::dispatch;
+use crate::ops::lazy::{Activation, activation_choices, activation_held};
 use crate::parallel::{CHUNK, chunks_mut};
 use crate::reference::Array;
 use crate::tensor::Tensor;
@@ -45,15 +46,15 @@ impl Backward for Relu {
     }
 
     fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
-        inputs[0].data.iter().map(|&v| u32::from(v > 0.0)).collect()
+        activation_choices(inputs[0].data.iter().copied(), Activation::Relu)
     }
 
     fn chosen(&self) -> Option<Vec<u32>> {
-        Some(self.y.data().iter().map(|&y| u32::from(y > 0.0)).collect())
+        Some(activation_choices(self.y.data().iter().map(|&y| f64::from(y)), Activation::Relu))
     }
 
     fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
-        Array::from_fn(inputs[0].shape, |i| if choices[i] > 0 { inputs[0].data[i] } else { 0.0 })
+        activation_held(inputs[0].clone(), choices)
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {

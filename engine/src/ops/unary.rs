@@ -3,6 +3,7 @@
 use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::elementwise::dispatch;
+use crate::ops::lazy::{Activation, activation_choices, activation_held};
 use crate::parallel::{CHUNK, chunks_mut};
 use crate::reference::Array;
 use crate::tensor::Tensor;
@@ -37,8 +38,14 @@ impl Tensor {
     pub fn exp(&self) -> Tensor {
         let doc = OpDoc { name: "exp", formula: "y = exp(x)", gradient: "grad_x = grad_output * y" };
         let y = map(self, f32::exp);
-        let saved =
-            Unary { doc, saved: y.detach(), grad: |g, y| g * y, reference: f64::exp, again: Tensor::exp, clamp: None };
+        let saved = Unary {
+            doc,
+            saved: y.detach(),
+            grad: |g, y| g * y,
+            reference: f64::exp,
+            again: Tensor::exp,
+            kinks: Activation::Identity,
+        };
         y.record(&[self], saved)
     }
 
@@ -57,7 +64,7 @@ impl Tensor {
             grad: |g, x| g / x,
             reference: f64::ln,
             again: Tensor::log,
-            clamp: None,
+            kinks: Activation::Identity,
         };
         map(self, f32::ln).record(&[self], saved)
     }
@@ -78,7 +85,7 @@ impl Tensor {
             grad: |g, y| g / (2.0 * y),
             reference: f64::sqrt,
             again: Tensor::sqrt,
-            clamp: None,
+            kinks: Activation::Identity,
         };
         y.record(&[self], saved)
     }
@@ -99,7 +106,7 @@ impl Tensor {
             grad: |g, y| g * (1.0 - y * y),
             reference: f64::tanh,
             again: Tensor::tanh,
-            clamp: None,
+            kinks: Activation::Identity,
         };
         y.record(&[self], saved)
     }
@@ -128,7 +135,7 @@ impl Tensor {
             grad: |g, y| g * (y * (1.0 - y)),
             reference,
             again: Tensor::sigmoid,
-            clamp: None,
+            kinks: Activation::Identity,
         };
         y.record(&[self], saved)
     }
@@ -158,7 +165,7 @@ impl Tensor {
             grad,
             reference: |x: f64| x.clamp(0.0, 6.0),
             again: Tensor::relu6,
-            clamp: Some([0.0, 6.0]),
+            kinks: Activation::Relu6,
         };
         y.record(&[self], saved)
     }
@@ -213,13 +220,8 @@ struct Unary<G, R> {
     grad: G,
     reference: R,
     again: fn(&Tensor) -> Tensor,
-    /// The interval that a clamp keeps; `saved` is then the output.
-    clamp: Option<[f64; 2]>,
-}
-
-/// What a clamp does with each value: 0 for up to the low end, 1 for between, 2 for from the high end on.
-fn sides(values: impl Iterator<Item = f64>, [low, high]: [f64; 2]) -> Vec<u32> {
-    values.map(|v| u32::from(v > low) + u32::from(v >= high)).collect()
+    /// The activation whose choices it makes, if any; `saved` is then the output.
+    kinks: Activation,
 }
 
 impl<G: Fn(f32, f32) -> f32 + Send + Sync, R: Fn(f64) -> f64 + Send + Sync> Backward for Unary<G, R> {
@@ -236,17 +238,19 @@ impl<G: Fn(f32, f32) -> f32 + Send + Sync, R: Fn(f64) -> f64 + Send + Sync> Back
     }
 
     fn choices(&self, inputs: &[&Array]) -> Vec<u32> {
-        self.clamp.map_or_else(Vec::new, |ends| sides(inputs[0].data.iter().copied(), ends))
+        activation_choices(inputs[0].data.iter().copied(), self.kinks)
     }
 
     fn chosen(&self) -> Option<Vec<u32>> {
-        Some(sides(self.saved.data().iter().map(|&y| f64::from(y)), self.clamp?))
+        let choices = activation_choices(self.saved.data().iter().map(|&y| f64::from(y)), self.kinks);
+        (self.kinks != Activation::Identity).then_some(choices)
     }
 
     fn held(&self, inputs: &[&Array], choices: &[u32]) -> Array {
-        let x = inputs[0];
-        let Some([low, high]) = self.clamp else { return self.reference(inputs) };
-        Array::from_fn(x.shape, |i| [low, x.data[i], high][choices[i] as usize])
+        match self.kinks {
+            Activation::Identity => self.reference(inputs),
+            _ => activation_held(inputs[0].clone(), choices),
+        }
     }
 
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
