@@ -14,6 +14,7 @@ mod naive;
 mod support;
 
 use criterion::{BenchmarkId, SamplingMode, Throughput};
+use engine::kernels::simd::{Level, lanes};
 use engine::{Algorithm, ConvSize};
 use kernel::{Bench, Pass, shape_name};
 
@@ -45,10 +46,14 @@ fn main() {
                     if algorithm == Algorithm::Winograd && !algorithm.is_winograd(&size) {
                         continue;
                     }
-                    let mut bench = Bench::new(size, algorithm, pass);
-                    group.bench_function(BenchmarkId::from_parameter(format!("{algorithm:?}")), |b| {
-                        b.iter(|| bench.run())
-                    });
+                    for level in [Level::Native, Level::Avx2] {
+                        if level != Level::Native && lanes(level) == lanes(Level::Native) {
+                            continue;
+                        }
+                        let mut bench = Bench::new(size, algorithm, pass, level);
+                        let id = BenchmarkId::from_parameter(format!("{algorithm:?} {level:?}"));
+                        group.bench_function(id, |b| b.iter(|| bench.run()));
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@ use super::timing::Times;
 use crate::config::ConvAlgorithm;
 use crate::failure::Failure;
 use crate::{output, pool};
+use engine::kernels::simd::Level;
 use engine::{Algorithm, ConvSize};
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub struct Args {
     /// How to compute it; auto is what networks run
     #[arg(long, visible_alias = "conv-algorithm", value_enum, default_value_t = ConvAlgorithm::Auto)]
     algorithm: ConvAlgorithm,
+    /// Which instructions to use; native is what networks run, and avx2 is the same where there is no AVX-512
+    #[arg(long, value_enum, default_value_t = Instructions::Native)]
+    instructions: Instructions,
     /// Worker threads (default: one a core)
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -41,6 +45,27 @@ pub struct Args {
     /// Print one JSON object a line on standard output, and nothing else
     #[arg(long)]
     json: bool,
+}
+
+/// Instruction sets to compare. Results are the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Instructions {
+    /// The best of this machine
+    Native,
+    /// Vectors of 256 bits
+    Avx2,
+    /// Plain Rust
+    Portable,
+}
+
+impl From<Instructions> for Level {
+    fn from(instructions: Instructions) -> Level {
+        match instructions {
+            Instructions::Native => Level::Native,
+            Instructions::Avx2 => Level::Avx2,
+            Instructions::Portable => Level::Portable,
+        }
+    }
 }
 
 /// Most elements of a tensor that is worth measuring: 4 GiB.
@@ -154,7 +179,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         for Case { size, found_in } in cases {
             let (model, layers) = found_in.unzip();
             for &pass in &passes {
-                let mut bench = Bench::new(size, algorithm, pass);
+                let mut bench = Bench::new(size, algorithm, pass, args.instructions.into());
                 bench.run();
                 let times = Times::within(Duration::from_secs_f32(seconds), || bench.run());
                 drop(bench);
@@ -177,7 +202,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                         gflops,
                         ms: times.median(),
                         algorithm: algorithm_name(algorithm, &size),
-                        max_rel_error: Bench::new(few, algorithm, pass).error(),
+                        max_rel_error: Bench::new(few, algorithm, pass, args.instructions.into()).error(),
                         peak_gflops,
                         of_peak: gflops / peak_gflops,
                     },
@@ -233,7 +258,7 @@ mod tests {
             for pass in Pass::ALL {
                 let size = parse(shape).expect("sound");
                 assert_eq!(shape_name(&size), shape);
-                let error = Bench::new(size, algorithm, pass).error();
+                let error = Bench::new(size, algorithm, pass, Level::Native).error();
                 // Sums of at most 200 products in f32; Winograd's constants cost a few bits more.
                 assert!(error < 2e-5, "{shape} {pass:?}: {error}");
             }
@@ -250,6 +275,7 @@ mod tests {
             pass: None,
             algorithm: ConvAlgorithm::Auto,
             threads: None,
+            instructions: Instructions::Native,
             seconds: None,
             json: false,
         };

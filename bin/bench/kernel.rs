@@ -6,6 +6,7 @@ use engine::kernels::conv2d::forward::{Forward, forward};
 use engine::kernels::conv2d::load::{Activation, GradTerms, Maps};
 use engine::kernels::conv2d::{Algorithm, ConvSize};
 use engine::kernels::simd::Level;
+use engine::Tensor;
 use engine::rng::{Rng, purpose};
 
 /// A direction.
@@ -54,62 +55,64 @@ pub struct Bench {
     size: ConvSize,
     algorithm: Algorithm,
     pass: Pass,
-    x: Vec<f32>,
-    weight: Vec<f32>,
-    grad_output: Vec<f32>,
-    result: Vec<f32>,
+    level: Level,
+    // In tensors, as in a network: where values begin relative to cache lines matters.
+    x: Tensor,
+    weight: Tensor,
+    grad_output: Tensor,
+    result: Tensor,
 }
 
 impl Bench {
     /// Makes up the operands.
-    pub fn new(size: ConvSize, algorithm: Algorithm, pass: Pass) -> Bench {
-        let random = |len: usize, stream: u64| -> Vec<f32> {
+    pub fn new(size: ConvSize, algorithm: Algorithm, pass: Pass, level: Level) -> Bench {
+        let random = |len: usize, stream: u64| {
             let mut rng = Rng::new(0, &[purpose::TEST, stream]);
-            (0..len).map(|_| rng.uniform() - 0.5).collect()
+            Tensor::build([len], |out| out.iter_mut().for_each(|v| *v = rng.uniform() - 0.5))
         };
         let x = random(size.n * size.h * size.w * size.c_in, 0);
         let weight = random(size.weight_len(), 1);
         let grad_output = random(size.n * size.h_out * size.w_out * size.c_out, 2);
         let len = match pass {
-            Pass::Forward => grad_output.len(),
-            Pass::GradInput => x.len(),
-            Pass::GradWeight => weight.len(),
+            Pass::Forward => grad_output.elements(),
+            Pass::GradInput => x.elements(),
+            Pass::GradWeight => weight.elements(),
         };
-        Bench { size, algorithm, pass, x, weight, grad_output, result: vec![0.0; len] }
+        Bench { size, algorithm, pass, level, x, weight, grad_output, result: Tensor::zeros([len]) }
     }
 
     /// Runs the pass once.
     pub fn run(&mut self) {
-        let Bench { size, algorithm, .. } = *self;
-        let maps = [(&self.x[..], size.c_in)];
+        let Bench { size, algorithm, level, .. } = *self;
+        let maps = [(self.x.data(), size.c_in)];
         let input = Maps { maps: &maps, affine: None, activation: Activation::Identity };
         if self.pass == Pass::Forward {
-            let weight = &self.weight;
+            let weight = self.weight.data();
             let pass = Forward { size, algorithm, input, weight, bias: None, add: None, measure: false };
-            forward(Level::Native, &pass, &mut self.result);
+            forward(level, &pass, self.result.data_mut());
             return;
         }
         let pass = Backward {
             size,
             algorithm,
             input,
-            weight: &self.weight,
-            grad_output: GradTerms { grad: &self.grad_output, scale: None, affine_of: None },
+            weight: self.weight.data(),
+            grad_output: GradTerms { grad: self.grad_output.data(), scale: None, affine_of: None },
             needs_weight: self.pass == Pass::GradWeight,
             needs_bias: false,
         };
-        let target = (self.pass == Pass::GradInput).then_some((&mut self.result[..], Write::Store));
-        if let Some(weight) = backward(Level::Native, &pass, vec![target]).weight {
-            self.result.copy_from_slice(weight.data());
+        let target = (self.pass == Pass::GradInput).then_some((self.result.data_mut(), Write::Store));
+        if let Some(weight) = backward(level, &pass, vec![target]).weight {
+            self.result = weight;
         }
     }
 
     /// Runs it, and gives the largest difference from `f64` relative to the largest value.
     pub fn error(&mut self) -> f64 {
         self.run();
-        let expected = naive::conv(&self.size, self.pass, &self.x, &self.weight, &self.grad_output);
+        let expected = naive::conv(&self.size, self.pass, self.x.data(), self.weight.data(), self.grad_output.data());
         let largest = expected.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-        let differences = self.result.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
+        let differences = self.result.data().iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
         differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
     }
 }

@@ -5,8 +5,8 @@
 //! g = grad_output * activation'(y), in place;   per affine term: sum of g and sum of g*map_k, per channel
 //! ```
 
-use super::conv2d::load::{Activation, activate};
-use super::conv2d::mask::add_lanes;
+use super::conv2d::columns::{Columns, Vector};
+use super::conv2d::load::Activation;
 use super::moments::{self, Partial};
 use super::simd::{Level, run};
 use crate::grad::channel_chunk;
@@ -43,11 +43,14 @@ pub fn forward(
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Option<Partial> {
             let Chunk(terms, channels, activation, measure, out) = self;
-            let (last, before) = terms.split_last()?;
-            for (i, term) in before.iter().enumerate() {
-                add_term(term, channels, i == 0, Activation::Identity, out);
+            let rows = block_rows(channels);
+            for (block, out) in out.chunks_mut(rows * channels).enumerate() {
+                for (i, term) in terms.iter().enumerate() {
+                    let term = term.slice(block * rows * channels, out.len());
+                    let activation = if i + 1 == terms.len() { activation } else { Activation::Identity };
+                    add_term(simd, &term, channels, i == 0, activation, out);
+                }
             }
-            add_term(last, channels, before.is_empty(), activation, out);
             measure.then(|| moments::partial(simd, out, channels))
         }
     }
@@ -63,51 +66,91 @@ pub fn forward(
     measure.then(|| moments::merge(&pieces.into_iter().flatten().collect::<Vec<_>>(), channels))
 }
 
+/// Rows of a block that stays in L1 from one term to the next: 16 KiB.
+fn block_rows(channels: usize) -> usize {
+    (4096 / channels.max(1)).max(1)
+}
+
+/// `out += term`, or `=` for the `first` one, then the activation.
 #[inline(always)]
-fn add_term(term: &Term, channels: usize, first: bool, activation: Activation, out: &mut [f32]) {
-    // One loop for each activation, so that it vectorises.
-    match activation {
-        Activation::Identity => add_activated(
-            term,
-            channels,
-            first,
-            out,
-            #[inline(always)]
-            |v| v,
-        ),
-        Activation::Relu => add_activated(
-            term,
-            channels,
-            first,
-            out,
-            #[inline(always)]
-            |v| activate(Activation::Relu, v),
-        ),
-        Activation::Relu6 => add_activated(
-            term,
-            channels,
-            first,
-            out,
-            #[inline(always)]
-            |v| activate(Activation::Relu6, v),
-        ),
+fn add_term<S: Simd>(
+    simd: S,
+    term: &Term,
+    channels: usize,
+    first: bool,
+    activation: Activation,
+    out: &mut [f32],
+) {
+    let columns = Columns::new(channels, S::F32_LANES);
+    let rows = out.len() / channels;
+    for index in 0..columns.vectors() {
+        let vector = Vector::new(simd, columns, index);
+        let mut sum = Sum { simd, vector, term, channels, rows, out: &mut *out };
+        // One loop for each, so that nothing is chosen anew at each value.
+        match (term.affine.is_some(), first) {
+            (false, false) => sum.activated::<false, false>(activation),
+            (false, true) => sum.activated::<false, true>(activation),
+            (true, false) => sum.activated::<true, false>(activation),
+            (true, true) => sum.activated::<true, true>(activation),
+        }
     }
 }
 
-#[inline(always)]
-fn add_activated(term: &Term, channels: usize, first: bool, out: &mut [f32], f: impl Fn(f32) -> f32 + Copy) {
-    let Some((a, b)) = term.affine else {
-        let pairs = out.iter_mut().zip(term.map);
-        return if first { pairs.for_each(|(o, v)| *o = f(*v)) } else { pairs.for_each(|(o, v)| *o = f(*o + v)) };
-    };
-    for (out, map) in out.chunks_exact_mut(channels).zip(term.map.chunks_exact(channels)) {
-        let values = out.iter_mut().zip(map).zip(a).zip(b);
-        if first {
-            values.for_each(|(((o, v), a), b)| *o = f(a.mul_add(*v, *b)));
-        } else {
-            values.for_each(|(((o, v), a), b)| *o = f(*o + a.mul_add(*v, *b)));
+/// One vector of a term's rows.
+struct Sum<'a, S: Simd> {
+    simd: S,
+    vector: Vector<S>,
+    term: &'a Term<'a>,
+    channels: usize,
+    rows: usize,
+    out: &'a mut [f32],
+}
+
+impl<S: Simd> Sum<'_, S> {
+    #[inline(always)]
+    fn activated<const AFFINE: bool, const FIRST: bool>(&mut self, activation: Activation) {
+        match activation {
+            Activation::Identity => self.add::<AFFINE, FIRST>(
+                #[inline(always)]
+                |_, v| v,
+            ),
+            Activation::Relu => self.add::<AFFINE, FIRST>(relu),
+            Activation::Relu6 => self.add::<AFFINE, FIRST>(
+                #[inline(always)]
+                |simd, v| {
+                    let (v, six) = (relu(simd, v), simd.splat_f32s(6.0));
+                    simd.select_f32s(simd.greater_than_f32s(v, six), six, v)
+                },
+            ),
         }
     }
+
+    #[inline(always)]
+    fn add<const AFFINE: bool, const FIRST: bool>(&mut self, f: impl Fn(S, S::f32s) -> S::f32s) {
+        let Sum { simd, vector, term, channels, rows, ref mut out } = *self;
+        let (a, b) = match term.affine {
+            Some((a, b)) => (vector.read(simd, a, 0), vector.read(simd, b, 0)),
+            None => (simd.splat_f32s(1.0), simd.splat_f32s(0.0)),
+        };
+        for row in 0..rows {
+            let at = row * channels;
+            let mut v = vector.read(simd, term.map, at);
+            if AFFINE {
+                v = simd.mul_add_f32s(a, v, b);
+            }
+            if !FIRST {
+                v = simd.add_f32s(vector.read(simd, out, at), v);
+            }
+            vector.write(simd, out, at, f(simd, v));
+        }
+    }
+}
+
+/// `max(v, 0)`; NaN stays NaN, and -0 becomes 0, as [`activate`](super::conv2d::load::activate) has it.
+#[inline(always)]
+fn relu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.less_than_or_equal_f32s(v, zero), zero, v)
 }
 
 /// Sums over all rows of one affine term.
@@ -134,25 +177,20 @@ pub fn backward(
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
             let Chunk(terms, channels, activation, y, grad) = self;
-            match activation {
-                Activation::Identity => {}
-                Activation::Relu => {
-                    grad.iter_mut().zip(y).for_each(|(g, &y)| *g = if y > 0.0 { *g } else { 0.0 });
-                }
-                Activation::Relu6 => {
-                    grad.iter_mut().zip(y).for_each(|(g, &y)| *g = if y > 0.0 && y < 6.0 { *g } else { 0.0 });
+            let mut shift = vec![0.0; channels];
+            let mut scales: Vec<_> = terms.iter().map(|t| t.affine.map(|_| vec![0.0; channels])).collect();
+            let rows = block_rows(channels);
+            for (block, grad) in grad.chunks_mut(rows * channels).enumerate() {
+                let at = block * rows * channels;
+                let y = y.get(at..at + grad.len()).unwrap_or_default();
+                mask(simd, activation, y, channels, grad, &mut shift);
+                for (term, scale) in terms.iter().zip(&mut scales) {
+                    if let Some(scale) = scale {
+                        add_products(simd, &term.map[at..at + grad.len()], channels, grad, scale);
+                    }
                 }
             }
-            let mut all = Vec::with_capacity(terms.len());
-            for term in terms {
-                let mut sums = [vec![0.0; channels], vec![0.0; channels]];
-                if term.affine.is_some() {
-                    let [scale, shift] = &mut sums;
-                    column_sums(simd, term.map, grad, channels, scale, shift);
-                }
-                all.push(term.affine.map(|_| sums));
-            }
-            all
+            scales.into_iter().map(|scale| scale.map(|scale| [scale, shift.clone()])).collect()
         }
     }
     let len = channel_chunk(channels);
@@ -173,33 +211,47 @@ pub fn backward(
     (0..terms.len()).map(|t| terms[t].affine.map(|_| TermSums { scale: total(t, 0), shift: total(t, 1) })).collect()
 }
 
-/// `scale[c] += sum g*map`, `shift[c] += sum g`, over rows.
+/// Masks rows of `grad` by the activation at `y` (which the identity does not need), and adds their sums to `shift`.
 #[inline(always)]
-fn column_sums<S: Simd>(simd: S, map: &[f32], grad: &[f32], channels: usize, scale: &mut [f64], shift: &mut [f64]) {
-    let lanes = S::F32_LANES;
-    let whole = channels / lanes * lanes;
-    for c in (0..whole).step_by(lanes) {
-        let zero = simd.splat_f32s(0.0);
-        // Two chains, so that an addition need not wait for the one before.
-        let mut sums = [[zero; 2]; 2];
-        for (map, grad) in map.chunks(2 * channels).zip(grad.chunks(2 * channels)) {
-            let rows = map.chunks_exact(channels).zip(grad.chunks_exact(channels));
-            for ((map, grad), [a, b]) in rows.zip(&mut sums) {
-                let g = S::as_simd_f32s(&grad[c..c + lanes]).0[0];
-                *a = simd.mul_add_f32s(g, S::as_simd_f32s(&map[c..c + lanes]).0[0], *a);
-                *b = simd.add_f32s(*b, g);
+fn mask<S: Simd>(
+    simd: S,
+    activation: Activation,
+    y: &[f32],
+    channels: usize,
+    grad: &mut [f32],
+    shift: &mut [f64],
+) {
+    let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
+    let columns = Columns::new(channels, S::F32_LANES);
+    for index in 0..columns.vectors() {
+        let vector = Vector::new(simd, columns, index);
+        let mut sum = zero;
+        for at in (0..grad.len()).step_by(channels) {
+            let mut g = vector.read(simd, grad, at);
+            if activation != Activation::Identity {
+                let y = vector.read(simd, y, at);
+                g = simd.select_f32s(simd.greater_than_f32s(y, zero), g, zero);
+                if activation == Activation::Relu6 {
+                    g = simd.select_f32s(simd.less_than_f32s(y, six), g, zero);
+                }
+                vector.write(simd, grad, at, g);
             }
+            sum = simd.add_f32s(sum, g);
         }
-        add_lanes::<S>(simd.add_f32s(sums[0][0], sums[1][0]), &mut scale[c..c + lanes]);
-        add_lanes::<S>(simd.add_f32s(sums[0][1], sums[1][1]), &mut shift[c..c + lanes]);
+        vector.add_to(sum, shift);
     }
-    for c in whole..channels {
-        let (mut a, mut b) = (0.0f32, 0.0f32);
-        for (map, grad) in map.chunks_exact(channels).zip(grad.chunks_exact(channels)) {
-            a = grad[c].mul_add(map[c], a);
-            b += grad[c];
+}
+
+/// `scale[c] += sum g*map`, over rows.
+#[inline(always)]
+fn add_products<S: Simd>(simd: S, map: &[f32], channels: usize, grad: &[f32], scale: &mut [f64]) {
+    let columns = Columns::new(channels, S::F32_LANES);
+    for index in 0..columns.vectors() {
+        let vector = Vector::new(simd, columns, index);
+        let mut sum = simd.splat_f32s(0.0);
+        for at in (0..grad.len()).step_by(channels) {
+            sum = simd.mul_add_f32s(vector.read(simd, grad, at), vector.read(simd, map, at), sum);
         }
-        scale[c] += f64::from(a);
-        shift[c] += f64::from(b);
+        vector.add_to(sum, scale);
     }
 }

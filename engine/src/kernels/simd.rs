@@ -2,12 +2,14 @@
 
 use pulp::{Arch, Scalar256b, Simd, WithSimd};
 
-/// The instruction set to run a kernel on. Results are the same bits on both: every kernel fixes the order of its sums,
-/// and multiply-adds round once on either.
+/// The instruction set to run a kernel on. Results are the same bits on all of them: every kernel fixes the order of its sums,
+/// and multiply-adds round once on each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// The best this machine has, found at run time.
     Native,
+    /// The best with vectors of 256 bits or less: AVX2 where there is AVX-512, otherwise the same as [`Level::Native`].
+    Avx2,
     /// Plain Rust over arrays of eight lanes: what machines without AVX2 or NEON run, and the yardstick in tests.
     Portable,
 }
@@ -15,10 +17,12 @@ pub enum Level {
 /// Runs `op` at `level`.
 #[inline(always)]
 pub fn run<Op: WithSimd>(level: Level, op: Op) -> Op::Output {
-    match (level, Arch::new()) {
-        (Level::Native, arch) if !is_scalar(&arch) => arch.dispatch(op),
-        _ => op.with_simd(Scalar256b),
-    }
+    let arch = match level {
+        Level::Native => Arch::new(),
+        Level::Avx2 => narrower(Arch::new()),
+        Level::Portable => return op.with_simd(Scalar256b),
+    };
+    if is_scalar(&arch) { op.with_simd(Scalar256b) } else { arch.dispatch(op) }
 }
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -31,6 +35,20 @@ fn is_scalar(_: &Arch) -> bool {
     false
 }
 
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+#[inline(always)]
+fn narrower(arch: Arch) -> Arch {
+    match arch {
+        Arch::V4(_) => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        other => other,
+    }
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+fn narrower(arch: Arch) -> Arch {
+    arch
+}
+
 /// Floats in one vector at `level`.
 pub fn lanes(level: Level) -> usize {
     struct Lanes;
@@ -41,6 +59,11 @@ pub fn lanes(level: Level) -> usize {
         }
     }
     run(level, Lanes)
+}
+
+/// Whether `S` has the 32 registers of AVX-512 to hold a tile in.
+pub const fn has_many_registers<S: Simd>() -> bool {
+    S::REGISTER_COUNT >= 32 && S::F32_LANES > 8
 }
 
 /// Runs `op` as a function of its own that is never inlined. A register tile inlined into a larger function loses its registers:

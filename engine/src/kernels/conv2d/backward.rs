@@ -3,10 +3,11 @@
 use super::forward::{images_per_task, load_image};
 use super::load::{Activation, GradTerms, Maps, grad_row, zero_border};
 use super::plan::Plan;
-use super::tile::{Store, pack_panels, run_panels, spread};
+use super::tile::{Store, pack_panels, panel_width, run_panels, spread};
 use super::winograd::transform::{finish_grad_weight, pack_weights};
 use super::winograd::{self, Tiles};
 use super::{Algorithm, ConvSize, depthwise, mask, pointwise};
+use crate::kernels::ahead::Ahead;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
@@ -102,7 +103,9 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         return pointwise::backward::backward(level, pass, grad_maps);
     }
     let needs_input = grad_maps.iter().any(Option::is_some);
-    let width = 2 * lanes(level);
+    let lanes = lanes(level);
+    // Of grad_input's weights, and of dy for grad_weight.
+    let (width, dy_width) = (panel_width(size.c_in / size.groups, lanes), panel_width(size.c_out / size.groups, lanes));
     let tiles = pass.algorithm.is_winograd(size).then(|| Tiles::new(size.h, size.w));
     let (x_plan, dy_plan) = match &tiles {
         Some(tiles) => (tiles.plan(size.c_in), tiles.plan(size.c_out)),
@@ -142,6 +145,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         tiles,
         weights: &weights,
         width,
+        dy_width,
         images,
         needs_input,
         is_plain,
@@ -232,7 +236,10 @@ pub(super) struct Shared<'a> {
     tiles: Option<Tiles>,
     /// Packed for grad_input, one for each class of its plan; transformed if the algorithm is Winograd's.
     weights: &'a [Tensor],
-    pub(super) width: usize,
+    /// Of a panel of `weights`.
+    width: usize,
+    /// Of a panel of dy, for grad_weight.
+    pub(super) dy_width: usize,
     images: usize,
     needs_input: bool,
     /// One map, read as it is.
@@ -293,7 +300,7 @@ impl Shared<'_> {
         let size = &pass.size;
         let images = range.len();
         let (pixels, columns) = (size.h_out * size.w_out, size.c_out / size.groups);
-        let dy_panels = size.groups * columns.div_ceil(self.width);
+        let dy_panels = size.groups * columns.div_ceil(self.dy_width);
         let winograd = self.tiles.is_some();
         let needs_panels = pass.needs_weight && !winograd;
         let needs_padded = self.needs_input || winograd;
@@ -301,7 +308,7 @@ impl Shared<'_> {
         let lengths = [
             if needs_dy { images * pixels * size.c_out } else { 0 },
             if needs_padded { images * dy_plan.scratch_len() } else { 0 },
-            if needs_panels { images * pixels * dy_panels * self.width } else { 0 },
+            if needs_panels { images * pixels * dy_panels * self.dy_width } else { 0 },
             if pass.needs_weight { images * x_plan.scratch_len() } else { 0 },
             if self.needs_input && !self.is_plain { images * size.h * size.w * size.c_in } else { 0 },
         ];
@@ -336,10 +343,13 @@ impl Shared<'_> {
                 load_image(simd, &pass.input, x_plan, range.start + i, x);
             }
         }
+        let mut ahead = self.next(range.end, images);
         match &self.tiles {
             _ if !pass.needs_weight => {}
             Some(tiles) => {
-                winograd::grad_weight(simd, tiles, images, [x, padded], [size.c_in, size.c_out], partial);
+                // The other half in grad_input.
+                let asked = (ahead.left() / if self.needs_input { 2 } else { 1 }, &mut ahead);
+                winograd::grad_weight(simd, tiles, images, [x, padded], [size.c_in, size.c_out], partial, asked);
             }
             None => {
                 self.pack_dy(dy, images * pixels, panels);
@@ -352,10 +362,10 @@ impl Shared<'_> {
             if let Some(Some((grad, write))) = grad_maps.first_mut() {
                 let per_map = size.h * size.w * size.c_in;
                 let out = &mut grad[*done * per_map..][..images * per_map];
-                self.grad_input(simd, images, padded, out, *write == Write::Add);
+                self.grad_input(simd, images, padded, out, *write == Write::Add, &mut ahead);
             }
         } else if self.needs_input {
-            self.grad_input(simd, images, padded, grad_input, false);
+            self.grad_input(simd, images, padded, grad_input, false, &mut ahead);
             let mut start = 0;
             for (&(map, c), grad) in pass.input.maps.iter().zip(grad_maps) {
                 let channels = start..start + c;
@@ -380,15 +390,39 @@ impl Shared<'_> {
         *done += images;
     }
 
+    /// What the `images` images from `first` on read, where their pixels are as many as their outputs.
+    #[inline(always)]
+    fn next(&self, first: usize, images: usize) -> Ahead<'_> {
+        let GradTerms { grad, affine_of, .. } = self.pass.grad_output;
+        let size = &self.pass.size;
+        let pixels = size.h_out * size.w_out;
+        if pixels != size.h * size.w {
+            return Ahead::NONE;
+        }
+        let next = first.min(size.n) * pixels..(first + images).min(size.n) * pixels;
+        let map = affine_of.map_or(&[][..], |(map, ..)| map);
+        let maps = if self.pass.needs_weight { self.pass.input.maps } else { &[] };
+        Ahead::new([(grad, size.c_out), (map, size.c_out)], maps, next)
+    }
+
     /// `grad_input` of all channels, as the convolution sees its input.
     #[inline(always)]
-    fn grad_input<S: Simd>(&self, simd: S, images: usize, padded: &[f32], out: &mut [f32], accumulate: bool) {
+    fn grad_input<S: Simd>(
+        &self,
+        simd: S,
+        images: usize,
+        padded: &[f32],
+        out: &mut [f32],
+        accumulate: bool,
+        ahead: &mut Ahead,
+    ) {
         let Shared { pass, dy_plan: plan, width, .. } = *self;
         let size = &pass.size;
         let (rows, columns) = (size.c_out / size.groups, size.c_in / size.groups);
         let mut store = Store { out, channels: size.c_in, start: 0, len: 0, bias: None, add: None, accumulate };
         if let Some(tiles) = &self.tiles {
-            return winograd::convolve(simd, tiles, images, padded, size.c_out, self.weights[0].data(), store);
+            let weights = (self.weights[0].data(), width);
+            return winograd::convolve(simd, tiles, images, padded, size.c_out, weights, store, ahead);
         }
         for (class, weights) in plan.classes.iter().zip(self.weights) {
             let all = spread(&class.pixels, images, plan.scratch_len(), size.h * size.w);

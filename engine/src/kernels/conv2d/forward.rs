@@ -2,9 +2,10 @@
 
 use super::load::{Maps, maps_row, zero_border};
 use super::plan::Plan;
-use super::tile::{Store, pack_panels, run_panels, spread};
+use super::tile::{Store, pack_panels, panel_width, run_panels, spread};
 use super::winograd::{self, Tiles, transform::pack_weights};
 use super::{Algorithm, ConvSize, depthwise, pointwise};
+use crate::kernels::ahead::Ahead;
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
@@ -46,7 +47,7 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     if pointwise::applies(size) {
         return pointwise::forward::forward(level, pass, out);
     }
-    let width = 2 * lanes(level);
+    let width = panel_width(size.c_out / size.groups, lanes(level));
     let pixels = size.h_out * size.w_out;
     let (plan, method, images) = if pass.algorithm.is_winograd(size) {
         let tiles = Tiles::new(size.h_out, size.w_out);
@@ -129,7 +130,13 @@ impl WithSimd for Task<'_> {
             Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add, accumulate: false };
         match method {
             Method::Winograd(tiles, weights) => {
-                winograd::convolve(simd, tiles, images, scratch, size.c_in, weights.data(), store);
+                // The images of the next task, which is likely to be this thread's.
+                let next = (first + images).min(size.n)..(first + 2 * images).min(size.n);
+                let in_pixels = size.h * size.w;
+                let next = next.start * in_pixels..next.end * in_pixels;
+                let mut ahead = Ahead::new([(&[], 1); 2], pass.input.maps, next);
+                let weights = (weights.data(), width);
+                winograd::convolve(simd, tiles, images, scratch, size.c_in, weights, store, &mut ahead);
             }
             Method::Direct(weights) => {
                 let class = &plan.classes[0];

@@ -4,6 +4,7 @@ use super::ConvSize;
 use super::backward::Shared;
 use super::load::maps_row;
 use super::plan::Plan;
+use super::tile::outer;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
@@ -18,18 +19,21 @@ impl Shared<'_> {
     pub(super) fn pack_dy(&self, dy: &[f32], pixels: usize, panels: &mut [f32]) {
         let size = &self.pass.size;
         let columns = size.c_out / size.groups;
-        let per_group = columns.div_ceil(self.width);
-        for (p, panel) in panels.chunks_exact_mut(pixels * self.width).enumerate() {
-            let start = p % per_group * self.width;
-            let len = (columns - start).min(self.width);
+        let per_group = columns.div_ceil(self.dy_width);
+        for (p, panel) in panels.chunks_exact_mut(pixels * self.dy_width).enumerate() {
+            let start = p % per_group * self.dy_width;
+            let len = (columns - start).min(self.dy_width);
             let at = p / per_group * columns + start;
-            for (out, dy) in panel.chunks_exact_mut(self.width).zip(dy.chunks_exact(size.c_out)) {
-                if len == 16 && self.width == 16 {
-                    // A fixed length is two vector moves instead of a call.
-                    out[..16].copy_from_slice(&dy[at..at + 16]);
-                } else {
-                    out[..len].copy_from_slice(&dy[at..at + len]);
-                    out[len..].fill(0.0);
+            for (out, dy) in panel.chunks_exact_mut(self.dy_width).zip(dy.chunks_exact(size.c_out)) {
+                let dy = &dy[at..at + len];
+                // A fixed length is a few vector moves instead of a call.
+                match (out.first_chunk_mut::<16>(), dy.first_chunk::<16>()) {
+                    (Some(out), Some(dy)) if len == 16 && self.dy_width == 16 => *out = *dy,
+                    (Some(_), Some(_)) if len == 32 => out[..32].copy_from_slice(&dy[..32]),
+                    _ => {
+                        out[..len].copy_from_slice(dy);
+                        out[len..].fill(0.0);
+                    }
                 }
             }
         }
@@ -86,17 +90,17 @@ impl Shared<'_> {
         let (per_group, columns) = (size.c_in / size.groups, size.c_out / size.groups);
         let padded = plan.padded_rows * plan.padded_columns;
         let pixels = size.h_out * size.w_out;
-        let dy_panels = columns.div_ceil(self.width);
+        let dy_panels = columns.div_ceil(self.dy_width);
         for group in 0..size.groups {
             let mut c = 0;
             while c < per_group {
                 let mr = MR.min(per_group - c);
                 let x = &x[(group * per_group + c) * images * padded..][..images * padded * mr];
                 for panel in 0..dy_panels {
-                    let dy = &dy[(group * dy_panels + panel) * images * pixels * self.width..]
-                        [..images * pixels * self.width];
-                    let start = panel * self.width;
-                    let outer = Outer {
+                    let dy = &dy[(group * dy_panels + panel) * images * pixels * self.dy_width..]
+                        [..images * pixels * self.dy_width];
+                    let start = panel * self.dy_width;
+                    let panels = Outer {
                         size,
                         plan,
                         x,
@@ -104,17 +108,18 @@ impl Shared<'_> {
                         images,
                         c,
                         column: group * columns + start,
-                        columns: (columns - start).min(self.width),
+                        columns: (columns - start).min(self.dy_width),
+                        width: self.dy_width,
                         per_group,
                         partial: &mut *partial,
                     };
                     match mr {
-                        6 => apart(simd, OuterOf::<6>(outer)),
-                        5 => apart(simd, OuterOf::<5>(outer)),
-                        4 => apart(simd, OuterOf::<4>(outer)),
-                        3 => apart(simd, OuterOf::<3>(outer)),
-                        2 => apart(simd, OuterOf::<2>(outer)),
-                        _ => apart(simd, OuterOf::<1>(outer)),
+                        6 => apart(simd, OuterOf::<6>(panels)),
+                        5 => apart(simd, OuterOf::<5>(panels)),
+                        4 => apart(simd, OuterOf::<4>(panels)),
+                        3 => apart(simd, OuterOf::<3>(panels)),
+                        2 => apart(simd, OuterOf::<2>(panels)),
+                        _ => apart(simd, OuterOf::<1>(panels)),
                     }
                 }
                 c += mr;
@@ -143,6 +148,8 @@ struct Outer<'a> {
     c: usize,
     column: usize,
     columns: usize,
+    /// Floats of a row of `dy`: one vector or two.
+    width: usize,
     per_group: usize,
     partial: &'a mut [f32],
 }
@@ -155,18 +162,18 @@ impl<const M: usize> WithSimd for OuterOf<'_, M> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.0.run::<S, M>(simd);
+        if self.0.width == S::F32_LANES { self.0.run::<S, M, 1>(simd) } else { self.0.run::<S, M, 2>(simd) }
     }
 }
 
 impl Outer<'_> {
     #[inline(always)]
-    fn run<S: Simd, const M: usize>(self, simd: S) {
+    fn run<S: Simd, const M: usize, const NV: usize>(self, simd: S) {
         let size = self.size;
         let lanes = S::F32_LANES;
         for tap in 0..size.k_h * size.k_w {
             let (ky, kx) = (tap / size.k_w, tap % size.k_w);
-            let acc = self.tap::<S, M>(simd, ky, kx);
+            let acc = self.tap::<S, M, NV>(simd, ky, kx);
             for (i, acc) in acc.into_iter().enumerate() {
                 let at = (tap * self.per_group + self.c + i) * size.c_out + self.column;
                 let mut rest = &mut self.partial[at..at + self.columns];
@@ -187,12 +194,12 @@ impl Outer<'_> {
     }
 
     #[inline(always)]
-    fn tap<S: Simd, const M: usize>(&self, simd: S, ky: usize, kx: usize) -> [[S::f32s; 2]; M] {
+    fn tap<S: Simd, const M: usize, const NV: usize>(&self, simd: S, ky: usize, kx: usize) -> [[S::f32s; NV]; M] {
         let Outer { size, plan, .. } = *self;
         let (x, _) = self.x.as_chunks::<M>();
         let (dy, _) = S::as_simd_f32s(self.dy);
-        let (dy, _) = dy.as_chunks::<2>();
-        let mut sum = [[simd.splat_f32s(0.0); 2]; M];
+        let (dy, _) = dy.as_chunks::<NV>();
+        let mut sum = [[simd.splat_f32s(0.0); NV]; M];
         for image in 0..self.images {
             for y in 0..size.h_out {
                 let row = image * plan.padded_rows + y * size.stride + ky * size.dilation;
@@ -214,10 +221,13 @@ impl Outer<'_> {
 }
 
 #[inline(always)]
-fn add_outer<S: Simd, const M: usize>(simd: S, sum: &mut [[S::f32s; 2]; M], x: &[f32; M], dy: &[S::f32s; 2]) {
+fn add_outer<S: Simd, const M: usize, const NV: usize>(
+    simd: S,
+    sum: &mut [[S::f32s; NV]; M],
+    x: &[f32; M],
+    dy: &[S::f32s; NV],
+) {
     for i in 0..M {
-        let v = simd.splat_f32s(x[i]);
-        sum[i][0] = simd.mul_add_f32s(v, dy[0], sum[i][0]);
-        sum[i][1] = simd.mul_add_f32s(v, dy[1], sum[i][1]);
+        sum[i] = outer(simd, sum[i], x[i], *dy);
     }
 }

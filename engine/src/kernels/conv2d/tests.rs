@@ -107,15 +107,17 @@ fn wide_sizes() -> Vec<ConvSize> {
 #[test]
 fn winograd_agrees_with_f64() {
     for size in [winograd_sizes(), wide_sizes()].concat() {
-        assert_close(Level::Native, Algorithm::Winograd, size);
+        for level in [Level::Native, Level::Avx2] {
+            assert_close(level, Algorithm::Winograd, size);
+        }
     }
 }
 
-#[test]
-fn direct_agrees_with_f64() {
-    let mut sizes = winograd_sizes();
-    sizes.extend([
+/// Other kernels, strides, dilations and groups.
+fn direct_sizes() -> Vec<ConvSize> {
+    vec![
         size([5, 9, 9, 16], 3, 32, [2, 1, 1, 1]),
+        size([5, 9, 9, 16], 3, 16, [2, 1, 1, 1]),
         size([2, 7, 9, 6], 1, 33, [1, 0, 1, 1]),
         size([2, 8, 8, 20], 1, 16, [2, 0, 1, 1]),
         size([2, 16, 16, 24], 1, 50, [1, 0, 1, 1]),
@@ -126,7 +128,12 @@ fn direct_agrees_with_f64() {
         size([1, 11, 12, 4], 5, 8, [3, 2, 1, 1]),
         size([2, 9, 9, 4], 3, 6, [1, 2, 2, 2]),
         size([1, 8, 9, 24], 3, 24, [2, 1, 1, 24]),
-    ]);
+    ]
+}
+
+#[test]
+fn direct_agrees_with_f64() {
+    let sizes = [winograd_sizes(), direct_sizes()].concat();
     for size in sizes {
         assert_close(Level::Native, Algorithm::Direct, size);
     }
@@ -134,10 +141,9 @@ fn direct_agrees_with_f64() {
 
 #[test]
 fn instruction_sets_agree_bit_for_bit() {
-    for size in winograd_sizes() {
+    for size in [winograd_sizes(), direct_sizes()].concat() {
         for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
-            let bits = |level| run(level, algorithm, size).map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
-            assert!(bits(Level::Native) == bits(Level::Portable), "{size:?} by {algorithm:?}");
+            assert_same_bits(algorithm, size);
         }
     }
 }
@@ -145,8 +151,14 @@ fn instruction_sets_agree_bit_for_bit() {
 #[test]
 fn instruction_sets_agree_bit_for_bit_by_channels() {
     for size in wide_sizes() {
-        let bits =
-            |level| run(level, Algorithm::Winograd, size).map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
-        assert!(bits(Level::Native) == bits(Level::Portable), "{size:?}");
+        assert_same_bits(Algorithm::Winograd, size);
+    }
+}
+
+fn assert_same_bits(algorithm: Algorithm, size: ConvSize) {
+    let bits = |level| run(level, algorithm, size).map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+    let portable = bits(Level::Portable);
+    for level in [Level::Native, Level::Avx2] {
+        assert!(bits(level) == portable, "{size:?} by {algorithm:?} at {level:?}");
     }
 }

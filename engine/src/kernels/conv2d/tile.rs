@@ -1,4 +1,4 @@
-//! The register tile of forward and grad_input: [`MR`] pixels x two vectors of output channels.
+//! The register tile of forward and grad_input: [`MR`] pixels x up to two vectors of output channels.
 
 use super::plan::{Class, Run};
 use crate::kernels::simd::apart;
@@ -8,6 +8,11 @@ use std::ops::Range;
 /// Pixels of a tile. 6 x 2 accumulators, 2 weights and 1 broadcast value are 15 vectors: with 16 in use the compiler spills, which
 /// halved the speed (measured with 4 x 3 and 8 x 12).
 pub const MR: usize = 6;
+
+/// Floats of a panel of packed weights for `columns` output channels: two vectors, or one if they all fit it.
+pub fn panel_width(columns: usize, lanes: usize) -> usize {
+    if columns <= lanes { lanes } else { 2 * lanes }
+}
 
 /// A weight packed for `class`, as panels of `width` columns: `[group][panel][row][width]`, the last padded with zeros.
 /// `rows` are the channels read and `columns` the channels computed, both of one group.
@@ -59,8 +64,10 @@ pub struct Panel<'a> {
     pub pixels: &'a [(usize, usize)],
     /// The window.
     pub runs: &'a [Run],
-    /// Packed weights: rows of two vectors.
+    /// Packed weights: rows of one or two vectors.
     pub weights: &'a [f32],
+    /// Floats of such a row.
+    pub width: usize,
     /// Where to.
     pub store: Store<'a>,
 }
@@ -70,14 +77,27 @@ impl WithSimd for Panel<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Panel { scratch, pixels, runs, weights, mut store } = self;
+        if self.width == S::F32_LANES { self.of::<S, 1>(simd) } else { self.of::<S, 2>(simd) }
+    }
+}
+
+impl Panel<'_> {
+    #[inline(always)]
+    fn of<S: Simd, const NV: usize>(self, simd: S) {
+        let Panel { scratch, pixels, runs, weights, mut store, .. } = self;
+        let weights = S::as_simd_f32s(weights).0.as_chunks::<NV>().0;
         for six in pixels.chunks(MR) {
             // A short tile repeats its last pixel and stores it once.
             let pixel = |i: usize| six[i.min(six.len() - 1)];
             let base: [usize; MR] = std::array::from_fn(|i| pixel(i).0);
-            let mut acc = [[simd.splat_f32s(0.0); 2]; MR];
+            let mut acc = [[simd.splat_f32s(0.0); NV]; MR];
             for run in runs {
-                accumulate(simd, &mut acc, scratch, base.map(|b| b + run.at), run.len, weights, run.row);
+                let weights = &weights[run.row..][..run.len];
+                let rows = std::array::from_fn(
+                    #[inline(always)]
+                    |i| &scratch[base[i] + run.at..],
+                );
+                add_product(simd, &mut acc, rows, weights);
             }
             for (acc, &(_, pixel)) in acc.iter().zip(six) {
                 store.pixel(simd, *acc, pixel);
@@ -86,41 +106,37 @@ impl WithSimd for Panel<'_> {
     }
 }
 
+/// `acc[i] += rows[i] * weights`, over as many values as there are weights.
 #[inline(always)]
-fn accumulate<S: Simd>(
+pub fn add_product<S: Simd, const M: usize, const NV: usize>(
     simd: S,
-    acc: &mut [[S::f32s; 2]; MR],
-    scratch: &[f32],
-    at: [usize; MR],
-    len: usize,
-    panel: &[f32],
-    row: usize,
+    acc: &mut [[S::f32s; NV]; M],
+    rows: [&[f32]; M],
+    weights: &[[S::f32s; NV]],
 ) {
-    let (weights, _) = S::as_simd_f32s(panel);
-    let weights = &weights.as_chunks::<2>().0[row..row + len];
-    // Separate variables, not an array of slices: the latter keeps its bounds checks, and with them spills.
-    let row = |i: usize| &scratch[at[i]..][..len];
-    let (x0, x1, x2, x3, x4, x5) = (row(0), row(1), row(2), row(3), row(4), row(5));
-    let weights = &weights[..len];
-    let [mut a0, mut a1, mut a2, mut a3, mut a4, mut a5] = *acc;
-    for k in 0..len {
-        let [w0, w1] = weights[k];
-        // Loads stand where they are used, so that one register serves all six values.
-        a0 = outer(simd, a0, x0[k], w0, w1);
-        a1 = outer(simd, a1, x1[k], w0, w1);
-        a2 = outer(simd, a2, x2[k], w0, w1);
-        a3 = outer(simd, a3, x3[k], w0, w1);
-        a4 = outer(simd, a4, x4[k], w0, w1);
-        a5 = outer(simd, a5, x5[k], w0, w1);
+    let len = weights.len();
+    let mut sums = *acc;
+    // Cut to one length here, so that the loop has no checks.
+    let mut cut = rows;
+    for i in 0..M {
+        cut[i] = &rows[i][..len];
     }
-    *acc = [a0, a1, a2, a3, a4, a5];
+    for k in 0..len {
+        for i in 0..M {
+            sums[i] = outer(simd, sums[i], cut[i][k], weights[k]);
+        }
+    }
+    *acc = sums;
 }
 
-/// `acc + x * [w0, w1]`
+/// `acc + x * w`
 #[inline(always)]
-pub fn outer<S: Simd>(simd: S, [a, b]: [S::f32s; 2], x: f32, w0: S::f32s, w1: S::f32s) -> [S::f32s; 2] {
+pub fn outer<S: Simd, const NV: usize>(simd: S, mut acc: [S::f32s; NV], x: f32, w: [S::f32s; NV]) -> [S::f32s; NV] {
     let v = simd.splat_f32s(x);
-    [simd.mul_add_f32s(v, w0, a), simd.mul_add_f32s(v, w1, b)]
+    for i in 0..NV {
+        acc[i] = simd.mul_add_f32s(v, w[i], acc[i]);
+    }
+    acc
 }
 
 impl Store<'_> {
@@ -130,7 +146,7 @@ impl Store<'_> {
     }
 
     #[inline(always)]
-    fn pixel<S: Simd>(&mut self, simd: S, acc: [S::f32s; 2], pixel: usize) {
+    fn pixel<S: Simd, const NV: usize>(&mut self, simd: S, acc: [S::f32s; NV], pixel: usize) {
         let at = pixel * self.channels + self.start;
         let lanes = S::F32_LANES;
         let mut rest = self.len;
@@ -193,6 +209,7 @@ pub fn run_panels<S: Simd>(
                 pixels,
                 runs: &class.runs,
                 weights: &weights[p * panel_len..(p + 1) * panel_len],
+                width,
                 store: Store { start: group * columns + start, len: (columns - start).min(width), ..store.reborrow() },
             },
         );

@@ -19,6 +19,17 @@ pub struct Rows<'a> {
     pub count: usize,
 }
 
+impl<'a> Rows<'a> {
+    /// `M` rows from `first` on; those that do not exist are the last, again.
+    #[inline(always)]
+    fn tile<const M: usize>(&self, first: usize) -> [&'a [f32]; M] {
+        std::array::from_fn(
+            #[inline(always)]
+            |i| &self.values[(first + i).min(self.count - 1) * self.stride..][..self.len],
+        )
+    }
+}
+
 /// What is done with a tile.
 pub trait Finish<S: Simd> {
     /// Kept in registers, or near, while one panel's tiles are computed.
@@ -94,22 +105,20 @@ impl<S: Simd, F: Finish<S>, const NV: usize> WithSimd for Panel<'_, '_, S, F, NV
         let Panel { simd, rows, weights, vector, finish, ahead } = self;
         let weights = &S::as_simd_f32s(weights).0.as_chunks::<NV>().0[..rows.len];
         let mut state = finish.begin(simd, vector);
-        let whole = rows.count / MR * MR;
-        let mut each = rows.values[..whole * rows.stride].chunks_exact(rows.stride);
         let mut first = 0;
-        while let (Some(x0), Some(x1), Some(x2), Some(x3), Some(x4), Some(x5)) =
-            (each.next(), each.next(), each.next(), each.next(), each.next(), each.next())
-        {
-            let sums = product(simd, [x0, x1, x2, x3, x4, x5], weights, ahead.step());
-            finish.tile(simd, &mut state, first, MR, sums);
-            first += MR;
+        if NV == 1 {
+            while first + 2 * MR <= rows.count {
+                let sums = product(simd, rows.tile::<{ 2 * MR }>(first), weights, ahead.step());
+                let (upper, lower) = halves(sums);
+                finish.tile(simd, &mut state, first, MR, upper);
+                finish.tile(simd, &mut state, first + MR, MR, lower);
+                first += 2 * MR;
+            }
         }
-        if whole < rows.count {
-            // A short tile repeats its last row and stores it once.
-            let row = |i: usize| &rows.values[(whole + i).min(rows.count - 1) * rows.stride..][..rows.len];
-            let six = [row(0), row(1), row(2), row(3), row(4), row(5)];
-            let sums = product(simd, six, weights, ahead.step());
-            finish.tile(simd, &mut state, whole, rows.count - whole, sums);
+        while first < rows.count {
+            let sums = product(simd, rows.tile::<MR>(first), weights, ahead.step());
+            finish.tile(simd, &mut state, first, MR.min(rows.count - first), sums);
+            first += MR;
         }
         finish.end(simd, vector, state);
     }
@@ -139,18 +148,22 @@ impl<S: Simd, F: Finish<S>> WithSimd for Across<'_, '_, S, F> {
         for panel in 0..pairs + odd {
             states.push(finish.begin(simd, 2 * panel));
         }
-        for first in (0..rows.count).step_by(MR) {
-            let count = (rows.count - first).min(MR);
-            // A short tile repeats its last row and stores it once.
-            let row = |i: usize| &rows.values[(first + i.min(count - 1)) * rows.stride..][..rows.len];
-            let six = [row(0), row(1), row(2), row(3), row(4), row(5)];
-            for (panel, weights) in paired.chunks_exact(rows.len.max(1)).enumerate() {
-                let sums = product(simd, six, weights, ahead.step());
-                finish.tile(simd, &mut states[panel], first, count, sums);
+        for first in (0..rows.count).step_by(2 * MR) {
+            for first in (first..rows.count.min(first + 2 * MR)).step_by(MR) {
+                let six = rows.tile::<MR>(first);
+                for (panel, weights) in paired.chunks_exact(rows.len.max(1)).enumerate() {
+                    let sums = product(simd, six, weights, ahead.step());
+                    finish.tile(simd, &mut states[panel], first, MR.min(rows.count - first), sums);
+                }
             }
             if odd > 0 {
-                let sums = product(simd, six, single, ahead.step());
-                finish.tile(simd, &mut states[pairs], first, count, sums);
+                let sums = product(simd, rows.tile::<{ 2 * MR }>(first), single, ahead.step());
+                let (upper, lower) = halves(sums);
+                let count = rows.count - first;
+                finish.tile(simd, &mut states[pairs], first, count.min(MR), upper);
+                if count > MR {
+                    finish.tile(simd, &mut states[pairs], first + MR, (count - MR).min(MR), lower);
+                }
             }
         }
         for panel in 0..pairs + odd {
@@ -162,96 +175,55 @@ impl<S: Simd, F: Finish<S>> WithSimd for Across<'_, '_, S, F> {
 /// Lines that are asked for at once, at most: more would wait for each other.
 const AT_ONCE: usize = 4;
 
-/// Six rows times `weights`, asking for `lines` meanwhile: a few before, many step by step.
+/// `M` rows times `weights`, asking for `lines` meanwhile: a few before, many step by step. A single vector needs twelve rows: six sums
+/// would wait for each other.
 #[inline(always)]
-fn product<S: Simd, const NV: usize>(
+fn product<S: Simd, const M: usize, const NV: usize>(
     simd: S,
-    rows: [&[f32]; MR],
+    rows: [&[f32]; M],
     weights: &[[S::f32s; NV]],
     lines: Lines,
-) -> [[S::f32s; NV]; MR] {
+) -> [[S::f32s; NV]; M] {
     if lines.count > AT_ONCE {
-        return product_of::<S, NV, true>(simd, rows, weights, lines);
+        return product_of::<S, M, NV, true>(simd, rows, weights, lines);
     }
     lines.ask();
-    product_of::<S, NV, false>(simd, rows, weights, lines)
+    product_of::<S, M, NV, false>(simd, rows, weights, lines)
 }
 
 /// [`product`], asking for lines or not.
 #[inline(always)]
-fn product_of<S: Simd, const NV: usize, const ASK: bool>(
+fn product_of<S: Simd, const M: usize, const NV: usize, const ASK: bool>(
     simd: S,
-    rows: [&[f32]; MR],
+    rows: [&[f32]; M],
     weights: &[[S::f32s; NV]],
     lines: Lines,
-) -> [[S::f32s; NV]; MR] {
+) -> [[S::f32s; NV]; M] {
     let (asked, mut at, stride) = lines.walk(weights.len(), rows[0]);
-    // Separate variables, not an array of slices: the latter keeps its bounds checks, and with them spills. Rows that are chunks of
-    // equal length are cut here without a check for each tile.
     let len = weights.len();
-    let [x0, x1, x2, x3, x4, x5] = rows;
-    let (x0, x1, x2, x3, x4, x5) = (&x0[..len], &x1[..len], &x2[..len], &x3[..len], &x4[..len], &x5[..len]);
-    let zero = [simd.splat_f32s(0.0); NV];
-    let [mut a0, mut a1, mut a2, mut a3, mut a4, mut a5] = [zero; MR];
-    if NV == 1 {
-        // Six sums would wait for each other: twelve, of even and of odd steps.
-        let [mut b0, mut b1, mut b2, mut b3, mut b4, mut b5] = [zero; MR];
-        let pairs = weights.as_chunks::<2>().0;
-        let two = pairs.len();
-        let (p0, p1, p2) = (pairs_of(x0, two), pairs_of(x1, two), pairs_of(x2, two));
-        let (p3, p4, p5) = (pairs_of(x3, two), pairs_of(x4, two), pairs_of(x5, two));
-        for k in 0..two {
-            if ASK {
-                ask(asked, at);
-                at += 2 * stride;
-            }
-            let [w, v] = pairs[k];
-            a0 = step(simd, a0, p0[k][0], w);
-            a1 = step(simd, a1, p1[k][0], w);
-            a2 = step(simd, a2, p2[k][0], w);
-            a3 = step(simd, a3, p3[k][0], w);
-            a4 = step(simd, a4, p4[k][0], w);
-            a5 = step(simd, a5, p5[k][0], w);
-            b0 = step(simd, b0, p0[k][1], v);
-            b1 = step(simd, b1, p1[k][1], v);
-            b2 = step(simd, b2, p2[k][1], v);
-            b3 = step(simd, b3, p3[k][1], v);
-            b4 = step(simd, b4, p4[k][1], v);
-            b5 = step(simd, b5, p5[k][1], v);
-        }
-        if len % 2 == 1 {
-            let (k, w) = (len - 1, weights[len - 1]);
-            a0 = step(simd, a0, x0[k], w);
-            a1 = step(simd, a1, x1[k], w);
-            a2 = step(simd, a2, x2[k], w);
-            a3 = step(simd, a3, x3[k], w);
-            a4 = step(simd, a4, x4[k], w);
-            a5 = step(simd, a5, x5[k], w);
-        }
-        return [
-            add(simd, a0, b0),
-            add(simd, a1, b1),
-            add(simd, a2, b2),
-            add(simd, a3, b3),
-            add(simd, a4, b4),
-            add(simd, a5, b5),
-        ];
+    // Cut to one length here, so that the loop has no checks.
+    let mut cut = rows;
+    for i in 0..M {
+        cut[i] = &rows[i][..len];
     }
+    let mut sums = [[simd.splat_f32s(0.0); NV]; M];
     for k in 0..len {
         if ASK {
             ask(asked, at);
             at += stride;
         }
-        // Loads stand where they are used, so that one register serves all six values.
-        let w = weights[k];
-        a0 = step(simd, a0, x0[k], w);
-        a1 = step(simd, a1, x1[k], w);
-        a2 = step(simd, a2, x2[k], w);
-        a3 = step(simd, a3, x3[k], w);
-        a4 = step(simd, a4, x4[k], w);
-        a5 = step(simd, a5, x5[k], w);
+        for i in 0..M {
+            sums[i] = step(simd, sums[i], cut[i][k], weights[k]);
+        }
     }
-    [a0, a1, a2, a3, a4, a5]
+    sums
+}
+
+/// The first and the last [`MR`] rows.
+#[inline(always)]
+fn halves<T: Copy>(sums: [T; 2 * MR]) -> ([T; MR], [T; MR]) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = sums;
+    ([a, b, c, d, e, f], [g, h, i, j, k, l])
 }
 
 /// `sums + x * w`
@@ -262,17 +234,4 @@ pub fn step<S: Simd, const NV: usize>(simd: S, sums: [S::f32s; NV], x: f32, w: [
         sums[i] = simd.mul_add_f32s(x, w[i], sums[i]);
     }
     sums
-}
-
-#[inline(always)]
-fn add<S: Simd, const NV: usize>(simd: S, mut a: [S::f32s; NV], b: [S::f32s; NV]) -> [S::f32s; NV] {
-    for i in 0..NV {
-        a[i] = simd.add_f32s(a[i], b[i]);
-    }
-    a
-}
-
-#[inline(always)]
-fn pairs_of(x: &[f32], count: usize) -> &[[f32; 2]] {
-    &x.as_chunks::<2>().0[..count]
 }

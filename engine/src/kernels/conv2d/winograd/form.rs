@@ -58,7 +58,8 @@ pub fn weight<S: Simd, const W: usize>(simd: S, w: [S::f32s; 3]) -> [S::f32s; W]
     let mut out = [w[0]; W];
     let sum = simd.add_f32s(w[0], w[2]);
     if W == 6 {
-        let [quarter, sixth, twelfth, small] = [0.25, 1.0 / 6.0, 1.0 / 12.0, 1.0 / 24.0].map(|v| simd.splat_f32s(v));
+        let (quarter, sixth) = (simd.splat_f32s(0.25), simd.splat_f32s(1.0 / 6.0));
+        let (twelfth, small) = (simd.splat_f32s(1.0 / 12.0), simd.splat_f32s(1.0 / 24.0));
         let even = simd.mul_add_f32s(sixth, w[2], simd.mul_f32s(small, w[0]));
         out[0] = simd.mul_f32s(quarter, w[0]);
         out[1] = simd.mul_f32s(simd.neg_f32s(sixth), simd.add_f32s(sum, w[1]));
@@ -88,7 +89,8 @@ pub fn weight_at<S: Simd, const W: usize>(simd: S, w: [S::f32s; 3], row: usize) 
 pub fn grad_weight<S: Simd, const W: usize>(simd: S, m: [S::f32s; W]) -> [S::f32s; 3] {
     let (p, q) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[2], m[1]));
     if W == 6 {
-        let [quarter, sixth, twelfth, small] = [0.25, 1.0 / 6.0, 1.0 / 12.0, 1.0 / 24.0].map(|v| simd.splat_f32s(v));
+        let (quarter, sixth) = (simd.splat_f32s(0.25), simd.splat_f32s(1.0 / 6.0));
+        let (twelfth, small) = (simd.splat_f32s(1.0 / 12.0), simd.splat_f32s(1.0 / 24.0));
         let (r, s) = (simd.add_f32s(m[3], m[4 % W]), simd.sub_f32s(m[3], m[4 % W]));
         [
             simd.mul_add_f32s(small, r, simd.negate_mul_add_f32s(sixth, p, simd.mul_f32s(quarter, m[0]))),

@@ -27,7 +27,8 @@ pub mod wide;
 
 use super::ConvSize;
 use super::plan::Plan;
-use super::tile::Store;
+use super::tile::{Store, panel_width};
+use crate::kernels::ahead::Ahead;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
 use pulp::Simd;
@@ -161,40 +162,47 @@ impl Tiles {
         (0..blocks).map(move |b| b * size..((b + 1) * size).min(total))
     }
 
-    /// Tiles of the largest block, in whole register tiles.
-    fn block_rows(&self, images: usize, most: usize) -> usize {
+    /// Tiles of the largest block, in whole register tiles of `rows`.
+    fn block_rows(&self, images: usize, most: usize, rows: usize) -> usize {
         let largest = self.blocks(images, most).map(|b| b.len()).max().unwrap_or(0);
-        largest.div_ceil(super::tile::MR) * super::tile::MR
+        largest.next_multiple_of(rows)
     }
 }
 
-/// Forward or grad_input of `images` padded images: `weights` are [`transform::pack_weights`]ed.
+/// Forward or grad_input of `images` padded images: `weights` are [`transform::pack_weights`]ed in panels of `width`. Asks for `ahead`
+/// meanwhile.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub fn convolve<S: Simd>(
     simd: S,
     tiles: &Tiles,
     images: usize,
     padded: &[f32],
     channels: usize,
-    weights: &[f32],
+    (weights, width): (&[f32], usize),
     mut store: Store,
+    ahead: &mut Ahead,
 ) {
-    let width = 2 * S::F32_LANES;
-    let columns = store.channels.div_ceil(width) * width;
-    let rows = tiles.block_rows(images, BLOCK_TILES);
+    let columns = store.channels.next_multiple_of(width);
+    let tile = multiply::tile_rows::<S>();
+    let rows = tiles.block_rows(images, BLOCK_TILES, tile);
     let places @ [in_x, in_y] = [Place::new(channels, rows), Place::new(columns, rows)];
     let lengths = [in_x.len(), in_y.len()];
     let mut memory = Scratch::new(lengths);
     let [x, y] = memory.split(lengths);
+    let blocks = tiles.blocks(images, BLOCK_TILES).count();
+    ahead.spread(ahead.left(), blocks * POSITIONS * (rows / tile) * (columns / width));
     for block in tiles.blocks(images, BLOCK_TILES) {
-        let rows = block.len().div_ceil(super::tile::MR) * super::tile::MR;
+        let rows = block.len().next_multiple_of(tile);
         apart(simd, transform::Input { tiles, padded, channels, block: block.clone(), out: &mut *x, place: in_x });
-        apart(simd, multiply::Multiply { x, weights, y: &mut *y, rows, channels, places });
+        let ahead = &mut *ahead;
+        apart(simd, multiply::Multiply { x, weights, width, y: &mut *y, rows, channels, places, ahead });
         apart(simd, transform::Output { tiles, block, y, place: in_y, store: store.reborrow() });
     }
 }
 
-/// Adds the tiles of `images` images to the transformed grad_weight, `[position][c_in][c_out]`.
+/// Adds the tiles of `images` images to the transformed grad_weight, `[position][c_in][c_out]`; asks for `asked` lines of `ahead`
+/// meanwhile.
 #[inline(always)]
 pub fn grad_weight<S: Simd>(
     simd: S,
@@ -203,14 +211,16 @@ pub fn grad_weight<S: Simd>(
     [x, dy]: [&[f32]; 2],
     [c_in, c_out]: [usize; 2],
     sums: &mut [f32],
+    (asked, ahead): (usize, &mut Ahead),
 ) {
     let most = grad_weight_tiles(c_in, c_out);
-    let rows = tiles.block_rows(images, most);
-    let columns = c_out.div_ceil(2 * S::F32_LANES) * 2 * S::F32_LANES;
+    let rows = tiles.block_rows(images, most, 1);
+    let columns = c_out.next_multiple_of(panel_width(c_out, S::F32_LANES));
     let places @ [of_x, of_dy] = [Place::new(c_in, rows), Place::new(columns, rows)];
     let lengths = [of_x.len(), of_dy.len()];
     let mut memory = Scratch::new(lengths);
     let [x_tiles, dy_tiles] = memory.split(lengths);
+    ahead.spread(asked, tiles.blocks(images, most).count() * POSITIONS * c_in.div_ceil(multiply::tile_rows::<S>()));
     for block in tiles.blocks(images, most) {
         let count = block.len();
         apart(
@@ -228,6 +238,7 @@ pub fn grad_weight<S: Simd>(
             simd,
             transform::GradOutput { tiles, padded: dy, channels: c_out, block, out: &mut *dy_tiles, place: of_dy },
         );
-        apart(simd, multiply::Outer { x: x_tiles, dy: dy_tiles, sums: &mut *sums, count, c_in, c_out, places });
+        let ahead = &mut *ahead;
+        apart(simd, multiply::Outer { x: x_tiles, dy: dy_tiles, sums: &mut *sums, count, c_in, c_out, places, ahead });
     }
 }

@@ -1,16 +1,25 @@
 //! The 36 matrix products.
 
-use super::super::tile::{MR, load, outer};
+use super::super::tile::{MR, add_product, load, outer};
 use super::{POSITIONS, Place};
-use crate::kernels::simd::apart;
+use crate::kernels::ahead::Ahead;
+use crate::kernels::simd::{apart, has_many_registers};
 use pulp::{Simd, WithSimd};
 
+/// Rows of a register tile. Six times two vectors of AVX2 fill its registers; AVX-512 has room for more, and eight divide the tiles of
+/// most maps.
+pub const fn tile_rows<S: Simd>() -> usize {
+    if has_many_registers::<S>() { 8 } else { MR }
+}
+
 /// For every position: `y (rows x columns) = x (rows x channels) * weights (channels x columns)`.
-pub struct Multiply<'a> {
+pub struct Multiply<'a, 'b> {
     /// Transformed tiles.
     pub x: &'a [f32],
-    /// `[panel][position][channel][two vectors]`
+    /// `[panel][position][channel][width]`
     pub weights: &'a [f32],
+    /// Floats of a panel's row: one vector or two.
+    pub width: usize,
     /// Transformed outputs.
     pub y: &'a mut [f32],
     /// Tiles, a multiple of the register tile.
@@ -19,77 +28,71 @@ pub struct Multiply<'a> {
     pub channels: usize,
     /// Where they lie.
     pub places: [Place; 2],
+    /// To be asked for meanwhile.
+    pub ahead: &'a mut Ahead<'b>,
 }
 
-impl WithSimd for Multiply<'_> {
+impl WithSimd for Multiply<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // With the length known, the loop over channels is unrolled.
-        match self.channels {
-            16 => self.of::<S, 16>(simd),
-            32 => self.of::<S, 32>(simd),
-            64 => self.of::<S, 64>(simd),
-            _ => self.of::<S, 0>(simd),
+        match (has_many_registers::<S>(), self.width == S::F32_LANES) {
+            (true, true) => self.of::<S, 8, 1>(simd),
+            (true, false) => self.of::<S, 8, 2>(simd),
+            (false, true) => self.of::<S, MR, 1>(simd),
+            (false, false) => self.of::<S, MR, 2>(simd),
         }
     }
 }
 
-impl Multiply<'_> {
-    /// For `K` channels; 0 means any number.
+impl Multiply<'_, '_> {
     #[inline(always)]
-    fn of<S: Simd, const K: usize>(self, simd: S) {
-        let Multiply { x, weights, y, rows, places: [in_x, in_y], .. } = self;
-        let channels = if K == 0 { self.channels } else { K };
-        let width = 2 * S::F32_LANES;
+    fn of<S: Simd, const M: usize, const NV: usize>(self, simd: S) {
+        let Multiply { x, weights, y, rows, channels, places: [in_x, in_y], ahead, .. } = self;
+        let width = NV * S::F32_LANES;
         let panel_len = channels * width;
         for position in 0..POSITIONS {
             for panel in 0..in_y.channels / width {
                 let (w, _) = S::as_simd_f32s(&weights[(panel * POSITIONS + position) * panel_len..][..panel_len]);
-                let w = &w.as_chunks::<2>().0[..channels];
-                for tile in (0..rows).step_by(MR) {
+                let w = &w.as_chunks::<NV>().0[..channels];
+                for tile in (0..rows).step_by(M) {
                     let x = &x[in_x.at(tile, position)..];
                     let y = &mut y[in_y.at(tile, position) + panel * width..];
-                    six_rows(simd, x, in_x.tile, w, y, in_y.tile);
+                    ahead.step().ask();
+                    rows_of::<S, M, NV>(simd, x, in_x.tile, w, y, in_y.tile);
                 }
             }
         }
     }
 }
 
+/// `M` rows of x, `x_stride` apart, times `w`, into rows of y.
 #[inline(always)]
-pub(super) fn six_rows<S: Simd>(
+pub(super) fn rows_of<S: Simd, const M: usize, const NV: usize>(
     simd: S,
     x: &[f32],
     x_stride: usize,
-    w: &[[S::f32s; 2]],
+    w: &[[S::f32s; NV]],
     y: &mut [f32],
     y_stride: usize,
 ) {
-    let channels = w.len();
-    let row = |i: usize| &x[i * x_stride..][..channels];
-    let (x0, x1, x2, x3, x4, x5) = (row(0), row(1), row(2), row(3), row(4), row(5));
-    let zero = [simd.splat_f32s(0.0); 2];
-    let [mut a0, mut a1, mut a2, mut a3, mut a4, mut a5] = [zero; MR];
-    for k in 0..channels {
-        let [w0, w1] = w[k];
-        a0 = outer(simd, a0, x0[k], w0, w1);
-        a1 = outer(simd, a1, x1[k], w0, w1);
-        a2 = outer(simd, a2, x2[k], w0, w1);
-        a3 = outer(simd, a3, x3[k], w0, w1);
-        a4 = outer(simd, a4, x4[k], w0, w1);
-        a5 = outer(simd, a5, x5[k], w0, w1);
-    }
-    for (i, sum) in [a0, a1, a2, a3, a4, a5].into_iter().enumerate() {
-        let (out, _) = S::as_mut_simd_f32s(&mut y[i * y_stride..][..2 * S::F32_LANES]);
-        out[0] = sum[0];
-        out[1] = sum[1];
+    let mut sums = [[simd.splat_f32s(0.0); NV]; M];
+    let rows = std::array::from_fn(
+        #[inline(always)]
+        |i| &x[i * x_stride..],
+    );
+    add_product(simd, &mut sums, rows, w);
+    for i in 0..M {
+        let (out, _) = S::as_mut_simd_f32s(&mut y[i * y_stride..][..NV * S::F32_LANES]);
+        for v in 0..NV {
+            out[v] = sums[i][v];
+        }
     }
 }
 
 /// For every position: `sums (c_in x c_out) += x^T * dy`, over `count` tiles.
-pub struct Outer<'a> {
+pub struct Outer<'a, 'b> {
     /// Transformed tiles of x.
     pub x: &'a [f32],
     /// Transformed tiles of dy.
@@ -104,9 +107,11 @@ pub struct Outer<'a> {
     pub c_out: usize,
     /// Where tiles of `x` and of `dy` lie.
     pub places: [Place; 2],
+    /// To be asked for meanwhile.
+    pub ahead: &'a mut Ahead<'b>,
 }
 
-impl WithSimd for Outer<'_> {
+impl WithSimd for Outer<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -117,7 +122,8 @@ impl WithSimd for Outer<'_> {
             let sums = &mut self.sums[position * self.c_in * self.c_out..][..self.c_in * self.c_out];
             let mut c = 0;
             while c < self.c_in {
-                let mr = MR.min(self.c_in - c);
+                let mr = tile_rows::<S>().min(self.c_in - c);
+                self.ahead.step().ask();
                 let rows = Rows {
                     x: &x[c..],
                     dy,
@@ -127,6 +133,8 @@ impl WithSimd for Outer<'_> {
                     c_out: self.c_out,
                 };
                 match mr {
+                    8 => apart(simd, RowsOf::<8>(rows)),
+                    7 => apart(simd, RowsOf::<7>(rows)),
                     6 => apart(simd, RowsOf::<6>(rows)),
                     5 => apart(simd, RowsOf::<5>(rows)),
                     4 => apart(simd, RowsOf::<4>(rows)),
@@ -159,29 +167,36 @@ impl<const M: usize> WithSimd for RowsOf<'_, M> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if self.0.c_out <= S::F32_LANES { self.of::<S, 1>(simd) } else { self.of::<S, 2>(simd) }
+    }
+}
+
+impl<const M: usize> RowsOf<'_, M> {
+    #[inline(always)]
+    fn of<S: Simd, const NV: usize>(self, simd: S) {
         let Rows { x, dy, sums, strides: [x_stride, dy_stride], count, c_out } = self.0;
         let lanes = S::F32_LANES;
         let x = &x[..count * x_stride];
-        for start in (0..c_out).step_by(2 * lanes) {
+        for start in (0..c_out).step_by(NV * lanes) {
             let dy = &dy[start..][..count * dy_stride];
-            let mut acc = [[simd.splat_f32s(0.0); 2]; M];
+            let mut acc = [[simd.splat_f32s(0.0); NV]; M];
             for (x, dy) in x.chunks_exact(x_stride).zip(dy.chunks_exact(dy_stride)) {
-                let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..2 * lanes)) else { break };
-                let (w0, w1) = (load(simd, &dy[..lanes]), load(simd, &dy[lanes..]));
+                let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..NV * lanes)) else { break };
+                let Some(dy) = S::as_simd_f32s(dy).0.first_chunk::<NV>() else { break };
                 for i in 0..M {
-                    acc[i] = outer(simd, acc[i], x[i], w0, w1);
+                    acc[i] = outer(simd, acc[i], x[i], *dy);
                 }
             }
-            let len = (c_out - start).min(2 * lanes);
-            for (i, [a, b]) in acc.into_iter().enumerate() {
-                let row = &mut sums[i * c_out + start..][..len];
-                if len == 2 * lanes {
-                    let (row, _) = S::as_mut_simd_f32s(row);
-                    row[0] = simd.add_f32s(row[0], a);
-                    row[1] = simd.add_f32s(row[1], b);
-                } else {
-                    let (first, second) = row.split_at_mut(len.min(lanes));
-                    for (part, v) in [(first, a), (second, b)] {
+            let len = (c_out - start).min(NV * lanes);
+            for (i, acc) in acc.into_iter().enumerate() {
+                let mut row = &mut sums[i * c_out + start..][..len];
+                for v in acc {
+                    let (part, rest) = row.split_at_mut(row.len().min(lanes));
+                    row = rest;
+                    if part.len() == lanes {
+                        let sum = simd.add_f32s(load(simd, part), v);
+                        S::as_mut_simd_f32s(part).0[0] = sum;
+                    } else if !part.is_empty() {
                         let sum = simd.add_f32s(simd.partial_load_f32s(part), v);
                         simd.partial_store_f32s(part, sum);
                     }

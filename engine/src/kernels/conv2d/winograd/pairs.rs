@@ -1,7 +1,8 @@
 //! grad_weight between one panel of input and one of output channels.
 
-use super::super::tile::{MR, load, outer};
+use super::super::tile::outer;
 use super::form;
+use super::multiply::tile_rows;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
@@ -33,29 +34,46 @@ pub struct At {
     pub accumulate: bool,
 }
 
-/// `Gt [sum over tiles of x^T dy] G` of two panels of two vectors, into nine taps with rows of `c_out` channels.
+/// `Gt [sum over tiles of x^T dy] G` of two panels of `width` channels, one vector or two, into nine taps with rows of `c_out` channels.
 #[inline(always)]
-pub fn pair<S: Simd, const W: usize>(simd: S, x: &[f32], dy: &[f32], at: At, taps: &mut [&mut [f32]]) {
-    let width = 2 * S::F32_LANES;
-    let lengths = [W * W * MR * width];
+pub fn pair<S: Simd, const W: usize>(simd: S, x: &[f32], dy: &[f32], width: usize, at: At, taps: &mut [&mut [f32]]) {
+    if width == S::F32_LANES {
+        pair_of::<S, W, 1>(simd, x, dy, at, taps);
+    } else {
+        pair_of::<S, W, 2>(simd, x, dy, at, taps);
+    }
+}
+
+#[inline(always)]
+fn pair_of<S: Simd, const W: usize, const NV: usize>(
+    simd: S,
+    x: &[f32],
+    dy: &[f32],
+    at: At,
+    taps: &mut [&mut [f32]],
+) {
+    let width = NV * S::F32_LANES;
+    let most = tile_rows::<S>();
+    let lengths = [W * W * most * width];
     let mut memory = Scratch::new(lengths);
     let [sums] = memory.split(lengths);
-    let parts = width.div_ceil(MR);
+    let parts = width.div_ceil(most);
     let mut start = 0;
     for part in 0..parts {
         // 16 rows as 6 + 5 + 5: four would leave too few sums to hide the latency of their additions.
         let m = (width - start).div_ceil(parts - part);
         match m {
-            6 => rows::<S, W, 6>(simd, [&x[start..], dy], at, start, sums, taps),
-            5 => rows::<S, W, 5>(simd, [&x[start..], dy], at, start, sums, taps),
-            _ => rows::<S, W, 4>(simd, [&x[start..], dy], at, start, sums, taps),
+            8 => rows::<S, W, 8, NV>(simd, [&x[start..], dy], at, start, sums, taps),
+            6 => rows::<S, W, 6, NV>(simd, [&x[start..], dy], at, start, sums, taps),
+            5 => rows::<S, W, 5, NV>(simd, [&x[start..], dy], at, start, sums, taps),
+            _ => rows::<S, W, 4, NV>(simd, [&x[start..], dy], at, start, sums, taps),
         }
         start += m;
     }
 }
 
 #[inline(always)]
-fn rows<S: Simd, const W: usize, const M: usize>(
+fn rows<S: Simd, const W: usize, const M: usize, const NV: usize>(
     simd: S,
     [x, dy]: [&[f32]; 2],
     at: At,
@@ -63,68 +81,69 @@ fn rows<S: Simd, const W: usize, const M: usize>(
     sums: &mut [f32],
     taps: &mut [&mut [f32]],
 ) {
-    apart(simd, Sums::<W, M> { x, dy, at, sums: &mut *sums });
-    apart(simd, Finish::<W, M> { sums, taps, at: At { row: at.row + start, ..at } });
+    apart(simd, Sums::<W, M, NV> { x, dy, at, sums: &mut *sums });
+    apart(simd, Finish::<W, M, NV> { sums, taps, at: At { row: at.row + start, ..at } });
 }
 
 /// `sums[position][M][width]`: for every position, `M` channels of x times the panel of dy, over all tiles.
-struct Sums<'a, const W: usize, const M: usize> {
+struct Sums<'a, const W: usize, const M: usize, const NV: usize> {
     x: &'a [f32],
     dy: &'a [f32],
     at: At,
     sums: &'a mut [f32],
 }
 
-impl<const W: usize, const M: usize> WithSimd for Sums<'_, W, M> {
+impl<const W: usize, const M: usize, const NV: usize> WithSimd for Sums<'_, W, M, NV> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Sums { x, dy, at, sums } = self;
         let lanes = S::F32_LANES;
-        let (x_len, dy_len) = ((at.tiles - 1) * at.x.tile + M, (at.tiles - 1) * at.dy.tile + 2 * lanes);
-        for (position, sums) in sums.chunks_exact_mut(M * 2 * lanes).take(W * W).enumerate() {
-            let mut acc = [[simd.splat_f32s(0.0); 2]; M];
+        let (x_len, dy_len) = ((at.tiles - 1) * at.x.tile + M, (at.tiles - 1) * at.dy.tile + NV * lanes);
+        for (position, sums) in sums.chunks_exact_mut(M * NV * lanes).take(W * W).enumerate() {
+            let mut acc = [[simd.splat_f32s(0.0); NV]; M];
             for group in 0..at.groups {
                 let x = &x[group * at.x.group + position * at.x.position..][..x_len];
                 let dy = &dy[group * at.dy.group + position * at.dy.position..][..dy_len];
                 for (x, dy) in x.chunks(at.x.tile).zip(dy.chunks(at.dy.tile)) {
-                    let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..2 * lanes)) else { break };
-                    let (w0, w1) = (load(simd, &dy[..lanes]), load(simd, &dy[lanes..]));
+                    let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..NV * lanes)) else { break };
+                    let Some(dy) = S::as_simd_f32s(dy).0.first_chunk::<NV>() else { break };
                     for i in 0..M {
-                        acc[i] = outer(simd, acc[i], x[i], w0, w1);
+                        acc[i] = outer(simd, acc[i], x[i], *dy);
                     }
                 }
             }
             let (out, _) = S::as_mut_simd_f32s(sums);
             for i in 0..M {
-                out[2 * i] = acc[i][0];
-                out[2 * i + 1] = acc[i][1];
+                for v in 0..NV {
+                    out[NV * i + v] = acc[i][v];
+                }
             }
         }
     }
 }
 
 /// `Gt sums G`, into the nine taps.
-struct Finish<'a, 'b, const W: usize, const M: usize> {
+struct Finish<'a, 'b, const W: usize, const M: usize, const NV: usize> {
     sums: &'a [f32],
     taps: &'a mut [&'b mut [f32]],
     at: At,
 }
 
-impl<const W: usize, const M: usize> WithSimd for Finish<'_, '_, W, M> {
+impl<const W: usize, const M: usize, const NV: usize> WithSimd for Finish<'_, '_, W, M, NV> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Finish { sums, taps, at } = self;
         let (sums, _) = S::as_simd_f32s(sums);
-        for v in 0..2 * M {
+        for v in 0..NV * M {
             let mut halves = [[sums[0]; 3]; W];
             for (s, half) in halves.iter_mut().enumerate() {
                 let mut column = [sums[0]; W];
                 for (r, c) in column.iter_mut().enumerate() {
-                    *c = sums[(r * W + s) * 2 * M + v];
+                    *c = sums[(r * W + s) * NV * M + v];
                 }
                 *half = form::grad_weight(simd, column);
             }
@@ -135,7 +154,7 @@ impl<const W: usize, const M: usize> WithSimd for Finish<'_, '_, W, M> {
                 }
                 let row = form::grad_weight(simd, row);
                 for (x, &value) in row.iter().enumerate() {
-                    let first = (at.row + v / 2) * at.c_out + at.column + v % 2 * S::F32_LANES;
+                    let first = (at.row + v / NV) * at.c_out + at.column + v % NV * S::F32_LANES;
                     let out = &mut taps[3 * y + x][first..][..S::F32_LANES];
                     let out = &mut S::as_mut_simd_f32s(out).0[0];
                     *out = if at.accumulate { simd.add_f32s(*out, value) } else { value };

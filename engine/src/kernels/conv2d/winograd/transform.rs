@@ -10,7 +10,7 @@ use std::ops::Range;
 /// `Bt` times six values.
 #[inline(always)]
 pub(super) fn input_1d<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
-    let [two, four, five] = [2.0, 4.0, 5.0].map(|v| simd.splat_f32s(v));
+    let (two, four, five) = (simd.splat_f32s(2.0), simd.splat_f32s(4.0), simd.splat_f32s(5.0));
     // d4 - 4*d2 and d3 - 4*d1; d4 - d2 and d3 - d1
     let (a, b) = (simd.negate_mul_add_f32s(four, d[2], d[4]), simd.negate_mul_add_f32s(four, d[1], d[3]));
     let (c, e) = (simd.sub_f32s(d[4], d[2]), simd.sub_f32s(d[3], d[1]));
@@ -27,7 +27,7 @@ pub(super) fn input_1d<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
 /// `At` times six values.
 #[inline(always)]
 pub(super) fn output_1d<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
-    let [two, four, eight] = [2.0, 4.0, 8.0].map(|v| simd.splat_f32s(v));
+    let (two, four, eight) = (simd.splat_f32s(2.0), simd.splat_f32s(4.0), simd.splat_f32s(8.0));
     let (p, q) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
     let (r, s) = (simd.add_f32s(m[3], m[4]), simd.sub_f32s(m[3], m[4]));
     [
@@ -41,7 +41,7 @@ pub(super) fn output_1d<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
 /// `A` times four values.
 #[inline(always)]
 pub(super) fn grad_output_1d<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 6] {
-    let [two, four] = [2.0, 4.0].map(|v| simd.splat_f32s(v));
+    let (two, four) = (simd.splat_f32s(2.0), simd.splat_f32s(4.0));
     // Even and odd parts at 1 and at 2.
     let (even, odd) = (simd.add_f32s(d[0], d[2]), simd.add_f32s(d[1], d[3]));
     let (even2, odd2) = (simd.mul_add_f32s(four, d[2], d[0]), simd.mul_add_f32s(four, d[3], d[1]));
@@ -221,6 +221,7 @@ impl WithSimd for GradOutput<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         match self.channels / S::F32_LANES {
             _ if self.channels != self.place.channels => self.any(simd),
+            1 => self.whole::<S, 1>(simd),
             2 => self.whole::<S, 2>(simd),
             4 => self.whole::<S, 4>(simd),
             8 => self.whole::<S, 8>(simd),
@@ -313,6 +314,7 @@ impl WithSimd for Output<'_> {
         let channels = self.store.channels;
         match channels / S::F32_LANES {
             _ if channels != self.place.channels || self.store.bias.is_some() => self.any(simd),
+            1 => self.whole::<S, 1>(simd),
             2 => self.whole::<S, 2>(simd),
             4 => self.whole::<S, 4>(simd),
             8 => self.whole::<S, 8>(simd),

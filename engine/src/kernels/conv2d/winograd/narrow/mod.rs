@@ -55,9 +55,9 @@ pub fn wins(size: &ConvSize) -> bool {
     possible(size) && size.c_out < 64 && !(size.c_out.is_multiple_of(16) && size.c_in <= 64)
 }
 
-/// `level`, if its vectors have eight lanes; else the portable level, whose vectors do.
+/// `level` or, if its vectors do not have eight lanes, one whose vectors do.
 fn eight_lanes(level: Level) -> Level {
-    if lanes(level) == LANES { level } else { Level::Portable }
+    [level, Level::Avx2].into_iter().find(|&level| lanes(level) == LANES).unwrap_or(Level::Portable)
 }
 
 /// Consecutive channels of one map.

@@ -202,7 +202,7 @@ fn rows<S: Simd, const R: usize>(
                 4 => x4[k],
                 _ => x5[k],
             };
-            sums[r] = outer(simd, sums[r], x, w0, w1);
+            sums[r] = outer(simd, sums[r], x, [w0, w1]);
         }
     }
     for r in 0..R {
@@ -338,7 +338,7 @@ fn sums_of<S: Simd, const R: usize>(simd: S, x: &[f32], columns: usize, dy: &[f3
         let (x, _) = S::as_simd_f32s(x);
         let (x0, x1) = (x[0], x[1]);
         for r in 0..R {
-            acc[r] = outer(simd, acc[r], dy[r], x0, x1);
+            acc[r] = outer(simd, acc[r], dy[r], [x0, x1]);
         }
     }
     *sums = acc;

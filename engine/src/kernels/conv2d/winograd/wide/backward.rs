@@ -32,7 +32,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
 
 fn of<const T: usize, const W: usize>(level: Level, pass: &Backward, grad_maps: &mut [MapGrad]) -> Small {
     let size = &pass.size;
-    let (grid, width) = (Grid::<T>::new(size), 2 * lanes(level));
+    let (grid, width) = (Grid::<T>::new(size), super::panel_width(size, lanes(level)));
     let needs_input = grad_maps.iter().any(Option::is_some);
     let tiles = grid.group_tiles();
     let layouts = Layouts {
@@ -207,7 +207,7 @@ impl<const T: usize, const W: usize> WithSimd for Pairs<'_, '_, T, W> {
                         accumulate: accumulate || first > 0,
                     };
                     let (x, dy) = (&x[panel * layouts.x.panel..], &dy[column * layouts.dy.panel..]);
-                    pair::<S, W>(simd, x, dy, at, out);
+                    pair::<S, W>(simd, x, dy, width, at, out);
                 }
             }
         }

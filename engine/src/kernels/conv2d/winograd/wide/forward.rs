@@ -21,7 +21,7 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
 
 fn of<const T: usize, const W: usize>(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
     let size = &pass.size;
-    let (grid, width) = (Grid::<T>::new(size), 2 * lanes(level));
+    let (grid, width) = (Grid::<T>::new(size), super::panel_width(size, lanes(level)));
     let layout = Layout::rows(W * W, grid.group_tiles(), size.c_in, width);
     let mut pieces: Vec<Partial> = vec![];
     for block in grid.blocks(size.n) {

@@ -39,6 +39,12 @@ pub fn applies(size: &ConvSize) -> bool {
     wide(size.c_in) && wide(size.c_out) && size.h * size.w <= 256
 }
 
+/// Channels of a panel: two vectors, or one where two do not divide the channels.
+fn panel_width(size: &ConvSize, lanes: usize) -> usize {
+    let divides = |width: usize| size.c_in.is_multiple_of(width) && size.c_out.is_multiple_of(width);
+    if divides(2 * lanes) { 2 * lanes } else { lanes }
+}
+
 /// Whether the tiles of F(4x4) would be filled badly.
 fn is_small(size: &ConvSize) -> bool {
     let tiles = Grid::<4>::new(size).per_image();

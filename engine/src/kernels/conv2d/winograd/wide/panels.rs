@@ -2,7 +2,7 @@
 
 use super::super::super::tile::{MR, load};
 use super::super::form;
-use super::super::multiply::six_rows;
+use super::super::multiply::rows_of;
 use super::Grid;
 use super::tiles::{Layout, Output};
 use crate::kernels::scratch::Scratch;
@@ -119,14 +119,21 @@ impl WithSimd for Rows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if self.layout.width == S::F32_LANES { self.of::<S, 1>(simd) } else { self.of::<S, 2>(simd) }
+    }
+}
+
+impl Rows<'_> {
+    #[inline(always)]
+    fn of<S: Simd, const NV: usize>(self, simd: S) {
         let Rows { x, layout, groups, weights, y, tile_len } = self;
-        let weights = S::as_simd_f32s(weights).0.as_chunks::<2>().0;
+        let weights = S::as_simd_f32s(weights).0.as_chunks::<NV>().0;
         let tiles = layout.position / layout.tile;
         for group in 0..groups {
             for tile in (0..tiles).step_by(MR) {
                 let x = &x[group * layout.group + tile * layout.tile..];
                 let y = &mut y[(group * tiles + tile) * tile_len..];
-                six_rows(simd, x, layout.tile, weights, y, tile_len);
+                rows_of::<S, MR, NV>(simd, x, layout.tile, weights, y, tile_len);
             }
         }
     }
