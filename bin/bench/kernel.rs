@@ -1,12 +1,12 @@
 //! A convolution's kernel in one direction, alone: nothing is recorded on a tape.
 
 use super::naive;
+use engine::Tensor;
 use engine::kernels::conv2d::backward::{Backward, Write, backward};
 use engine::kernels::conv2d::forward::{Forward, forward};
 use engine::kernels::conv2d::load::{Activation, GradTerms, Maps};
 use engine::kernels::conv2d::{Algorithm, ConvSize};
 use engine::kernels::simd::Level;
-use engine::Tensor;
 use engine::rng::{Rng, purpose};
 
 /// A direction.

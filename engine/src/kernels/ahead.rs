@@ -7,7 +7,7 @@ use prefetch_index::prefetch_index;
 use std::ops::Range;
 
 /// Floats of a cache line.
-const LINE: usize = 16;
+pub const LINE: usize = 16;
 
 /// Asks for the line of `values[at]`; nothing happens if there is none.
 #[inline(always)]
@@ -22,7 +22,8 @@ pub struct Ahead<'a> {
     first: [(&'a [f32], usize); 2],
     /// The inputs of a convolution, or none.
     maps: &'a [(&'a [f32], usize)],
-    pixels: Range<usize>,
+    /// Of `first`, and of `maps`.
+    pixels: [(usize, usize); 2],
     /// The map whose turn it is, and its lines that have been asked for.
     at: (usize, usize),
     /// Lines of a step.
@@ -42,10 +43,22 @@ pub struct Lines<'a> {
 
 impl<'a> Ahead<'a> {
     /// Nothing.
-    pub const NONE: Ahead<'static> = Ahead { first: [(&[], 1); 2], maps: &[], pixels: 0..0, at: (0, 0), step: 0 };
+    pub const NONE: Ahead<'static> =
+        Ahead { first: [(&[], 1); 2], maps: &[], pixels: [(0, 0); 2], at: (0, 0), step: 0 };
 
     /// `pixels` of all of these.
     pub fn new(first: [(&'a [f32], usize); 2], maps: &'a [(&'a [f32], usize)], pixels: Range<usize>) -> Ahead<'a> {
+        Ahead::of(first, pixels.clone(), maps, pixels)
+    }
+
+    /// Some pixels of `first`, and some of `maps`.
+    pub fn of(
+        first: [(&'a [f32], usize); 2],
+        of_first: Range<usize>,
+        maps: &'a [(&'a [f32], usize)],
+        of_maps: Range<usize>,
+    ) -> Ahead<'a> {
+        let pixels = [of_first, of_maps].map(|range| (range.start, range.len()));
         Ahead { first, maps, pixels, at: (0, 0), step: 0 }
     }
 
@@ -54,17 +67,23 @@ impl<'a> Ahead<'a> {
         self.first.get(i).or_else(|| self.maps.get(i - self.first.len())).copied()
     }
 
-    /// Lines of a map with so many channels.
+    /// The pixels of map `i`: the first, and how many.
     #[inline(always)]
-    fn lines_of(&self, (map, channels): (&[f32], usize)) -> usize {
-        if map.is_empty() { 0 } else { (self.pixels.len() * channels).div_ceil(LINE) }
+    fn pixels_of(&self, i: usize) -> (usize, usize) {
+        self.pixels[usize::from(i >= self.first.len())]
+    }
+
+    /// Lines of map `i`, with so many channels.
+    #[inline(always)]
+    fn lines_of(&self, i: usize, (map, channels): (&[f32], usize)) -> usize {
+        if map.is_empty() { 0 } else { (self.pixels_of(i).1 * channels).div_ceil(LINE) }
     }
 
     /// Lines that have not been asked for.
     #[inline(always)]
     pub fn left(&self) -> usize {
-        let maps = self.first.iter().chain(self.maps).skip(self.at.0);
-        maps.map(|&map| self.lines_of(map)).sum::<usize>() - self.at.1
+        let maps = self.first.iter().chain(self.maps).enumerate().skip(self.at.0);
+        maps.map(|(i, &map)| self.lines_of(i, map)).sum::<usize>() - self.at.1
     }
 
     /// From now on, `lines` of them in about `steps` steps.
@@ -77,11 +96,12 @@ impl<'a> Ahead<'a> {
     #[inline(always)]
     pub fn step(&mut self) -> Lines<'a> {
         while let Some(map) = self.map(self.at.0) {
-            let (done, all) = (self.at.1, self.lines_of(map));
+            let (done, all) = (self.at.1, self.lines_of(self.at.0, map));
             if done < all {
                 let count = self.step.min(all - done);
                 self.at.1 = done + count;
-                return Lines { values: map.0, start: self.pixels.start * map.1 + done * LINE, count };
+                let start = self.pixels_of(self.at.0).0 * map.1 + done * LINE;
+                return Lines { values: map.0, start, count };
             }
             self.at = (self.at.0 + 1, 0);
         }

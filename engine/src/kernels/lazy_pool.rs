@@ -5,8 +5,8 @@ use super::conv2d::columns::{Columns, Vector};
 use super::conv2d::load::{Activation, Maps};
 use super::conv2d::mask;
 use super::simd::{Level, run};
+use crate::parallel::sweep;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 /// The blocks: whole ones only; rows and columns left over at the end belong to none.
 #[derive(Clone, Copy)]
@@ -35,8 +35,8 @@ pub fn forward(level: Level, input: &Maps, blocks: Blocks, channels: usize, out:
     let [h_out, w_out] = blocks.output();
     let len = h_out * w_out * channels;
     if len > 0 {
-        let images = out.par_chunks_mut(len).enumerate();
-        images.for_each(|(image, out)| run(level, Forward { input, blocks, channels, image, out }));
+        let images = out.chunks_mut(len).collect();
+        sweep(images, |image, out, _| run(level, Forward { input, blocks, channels, image, out }));
     }
 }
 
@@ -125,13 +125,10 @@ pub fn backward(
     let images = input.maps.first().map_or(0, |(map, c)| map.len() / (blocks.h * blocks.w * c).max(1));
     let mut of_images = split_maps(&mut grad_maps, input.maps, images, blocks.h * blocks.w);
     let len = grad_output.len() / images.max(1);
-    let tasks = of_images.par_iter_mut().enumerate();
-    let sums: Vec<[Vec<f64>; 2]> = tasks
-        .map(|(image, grads)| {
-            let grad_output = &grad_output[image * len..][..len];
-            run(level, Backward { input, blocks, channels, image, grad_output, grads })
-        })
-        .collect();
+    let sums: Vec<[Vec<f64>; 2]> = sweep(of_images.iter_mut().collect(), |image, grads, _| {
+        let grad_output = &grad_output[image * len..][..len];
+        run(level, Backward { input, blocks, channels, image, grad_output, grads })
+    });
     [0, 1].map(|which| (0..channels).map(|c| sums.iter().map(|sums| sums[which][c]).sum::<f64>() as f32).collect())
 }
 

@@ -10,8 +10,8 @@ use super::conv2d::load::Activation;
 use super::moments::{self, Partial};
 use super::simd::{Level, run};
 use crate::grad::channel_chunk;
+use crate::parallel::sweep;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 /// One term: its values, and its scales and shifts.
 #[derive(Clone, Copy)]
@@ -55,14 +55,10 @@ pub fn forward(
         }
     }
     let len = channel_chunk(channels);
-    let pieces: Vec<Option<Partial>> = out
-        .par_chunks_mut(len)
-        .enumerate()
-        .map(|(i, out)| {
-            let terms: Vec<Term> = terms.iter().map(|t| t.slice(i * len, out.len())).collect();
-            run(level, Chunk(&terms, channels, activation, measure, out))
-        })
-        .collect();
+    let pieces: Vec<Option<Partial>> = sweep(out.chunks_mut(len).collect(), |i, out, _| {
+        let terms: Vec<Term> = terms.iter().map(|t| t.slice(i * len, out.len())).collect();
+        run(level, Chunk(&terms, channels, activation, measure, out))
+    });
     measure.then(|| moments::merge(&pieces.into_iter().flatten().collect::<Vec<_>>(), channels))
 }
 
@@ -73,14 +69,7 @@ fn block_rows(channels: usize) -> usize {
 
 /// `out += term`, or `=` for the `first` one, then the activation.
 #[inline(always)]
-fn add_term<S: Simd>(
-    simd: S,
-    term: &Term,
-    channels: usize,
-    first: bool,
-    activation: Activation,
-    out: &mut [f32],
-) {
+fn add_term<S: Simd>(simd: S, term: &Term, channels: usize, first: bool, activation: Activation, out: &mut [f32]) {
     let columns = Columns::new(channels, S::F32_LANES);
     let rows = out.len() / channels;
     for index in 0..columns.vectors() {
@@ -194,16 +183,12 @@ pub fn backward(
         }
     }
     let len = channel_chunk(channels);
-    let pieces: Vec<Vec<Option<[Vec<f64>; 2]>>> = grad
-        .par_chunks_mut(len)
-        .enumerate()
-        .map(|(i, grad)| {
-            let terms: Vec<Term> = terms.iter().map(|t| t.slice(i * len, grad.len())).collect();
-            // The identity needs no y, and may have none.
-            let y = if activation == Activation::Identity { y } else { &y[i * len..i * len + grad.len()] };
-            run(level, Chunk(&terms, channels, activation, y, grad))
-        })
-        .collect();
+    let pieces: Vec<Vec<Option<[Vec<f64>; 2]>>> = sweep(grad.chunks_mut(len).collect(), |i, grad, _| {
+        let terms: Vec<Term> = terms.iter().map(|t| t.slice(i * len, grad.len())).collect();
+        // The identity needs no y, and may have none.
+        let y = if activation == Activation::Identity { y } else { &y[i * len..i * len + grad.len()] };
+        run(level, Chunk(&terms, channels, activation, y, grad))
+    });
     let total = |term: usize, which: usize| -> Vec<f32> {
         let parts = || pieces.iter().filter_map(|p| p[term].as_ref());
         (0..channels).map(|c| parts().map(|p| p[which][c]).sum::<f64>() as f32).collect()
@@ -213,14 +198,7 @@ pub fn backward(
 
 /// Masks rows of `grad` by the activation at `y` (which the identity does not need), and adds their sums to `shift`.
 #[inline(always)]
-fn mask<S: Simd>(
-    simd: S,
-    activation: Activation,
-    y: &[f32],
-    channels: usize,
-    grad: &mut [f32],
-    shift: &mut [f64],
-) {
+fn mask<S: Simd>(simd: S, activation: Activation, y: &[f32], channels: usize, grad: &mut [f32], shift: &mut [f64]) {
     let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
     let columns = Columns::new(channels, S::F32_LANES);
     for index in 0..columns.vectors() {

@@ -3,9 +3,9 @@
 use super::forward::{images_per_task, load_image};
 use super::load::{Activation, GradTerms, Maps, grad_row, zero_border};
 use super::plan::Plan;
-use super::tile::{Store, pack_panels, panel_width, run_panels, spread};
+use super::tile::{MR, Store, pack_panels, panel_width, run_panels, spread};
 use super::winograd::transform::{finish_grad_weight, pack_weights};
-use super::winograd::{self, Tiles};
+use super::winograd::{self, Asked, Tiles};
 use super::{Algorithm, ConvSize, depthwise, mask, pointwise};
 use crate::kernels::ahead::Ahead;
 use crate::kernels::scratch::Scratch;
@@ -13,7 +13,6 @@ use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// What a backward pass reads, and which gradients it computes.
@@ -132,7 +131,6 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let chunks = size.n.div_ceil(chunk_images);
 
     let partial_len = if pass.needs_weight { weight_len } else { 0 };
-    // Each chunk zeroes its own sums, while it has them in its cache.
     let mut partials = Tensor::build([chunks, partial_len], |_| {});
     let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
     let mut partial_slices = split_partials(partials.data_mut(), chunks, partial_len);
@@ -150,16 +148,13 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         needs_input,
         is_plain,
     };
-    let sums: Vec<Sums> = map_chunks
-        .par_iter_mut()
-        .zip(partial_slices.par_iter_mut())
-        .enumerate()
-        .map(|(chunk, (grad_maps, partial))| {
-            let first = chunk * chunk_images;
-            let range = first..(first + chunk_images).min(size.n);
-            run(level, Chunk { shared: &shared, range, grad_maps, partial })
-        })
-        .collect();
+    let tasks = map_chunks.iter_mut().zip(partial_slices.iter_mut()).collect();
+    let sums: Vec<Sums> = parallel::sweep(tasks, |chunk, (grad_maps, partial), next| {
+        let first = chunk * chunk_images;
+        let range = first..(first + chunk_images).min(size.n);
+        let next = next.map_or(size.n, |next| next * chunk_images);
+        run(level, Chunk { shared: &shared, range, next, grad_maps, partial })
+    });
 
     let total = |f: fn(&Sums) -> &[f64], len: usize| -> Vec<f32> {
         (0..len).map(|c| sums.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
@@ -256,6 +251,8 @@ struct Sums {
 struct Chunk<'a, 'b> {
     shared: &'a Shared<'a>,
     range: Range<usize>,
+    /// First image of the chunk that is likely to follow.
+    next: usize,
     grad_maps: &'a mut Vec<MapGrad<'b>>,
     partial: &'a mut [f32],
 }
@@ -267,7 +264,6 @@ impl WithSimd for Chunk<'_, '_> {
     fn with_simd<S: Simd>(self, simd: S) -> Sums {
         let Shared { pass, images, .. } = *self.shared;
         let size = &pass.size;
-        self.partial.fill(0.0);
         let mut sums = Sums {
             bias: vec![0.0; if pass.needs_bias { size.c_out } else { 0 }],
             scale: vec![0.0; size.c_in],
@@ -276,8 +272,9 @@ impl WithSimd for Chunk<'_, '_> {
         let mut first = self.range.start;
         while first < self.range.end {
             let last = (first + images).min(self.range.end);
-            let mut done = first - self.range.start;
-            self.shared.images(simd, first..last, &mut done, self.grad_maps, self.partial, &mut sums);
+            let done = first - self.range.start;
+            let next = if last < self.range.end { last } else { self.next };
+            self.shared.images(simd, first..last, (done, next), self.grad_maps, self.partial, &mut sums);
             first = last;
         }
         sums
@@ -285,13 +282,13 @@ impl WithSimd for Chunk<'_, '_> {
 }
 
 impl Shared<'_> {
-    /// One group of images. `done` is the number of the chunk's images before it.
+    /// One group of images. `done` is the number of the chunk's images before it, `next` the first image that is likely to follow.
     #[inline(always)]
     fn images<S: Simd>(
         &self,
         simd: S,
         range: Range<usize>,
-        done: &mut usize,
+        (done, next): (usize, usize),
         grad_maps: &mut [MapGrad],
         partial: &mut [f32],
         sums: &mut Sums,
@@ -343,36 +340,46 @@ impl Shared<'_> {
                 load_image(simd, &pass.input, x_plan, range.start + i, x);
             }
         }
-        let mut ahead = self.next(range.end, images);
+        let mut ahead = self.next(next, images);
         match &self.tiles {
             _ if !pass.needs_weight => {}
             Some(tiles) => {
                 // The other half in grad_input.
-                let asked = (ahead.left() / if self.needs_input { 2 } else { 1 }, &mut ahead);
-                winograd::grad_weight(simd, tiles, images, [x, padded], [size.c_in, size.c_out], partial, asked);
+                let asked = ahead.left() / if self.needs_input { 2 } else { 1 };
+                let sums = (partial, done == 0);
+                let channels = [size.c_in, size.c_out];
+                winograd::grad_weight(simd, tiles, images, [x, padded], channels, sums, (asked, &mut ahead));
             }
             None => {
                 self.pack_dy(dy, images * pixels, panels);
                 self.pack_x(simd, range.clone(), x);
-                self.grad_weight(simd, images, x, panels, partial);
+                self.grad_weight(simd, images, x, panels, (partial, done == 0));
             }
         }
         if self.is_plain {
             // Nothing stands between the convolution and its one map: straight into the map's gradient.
             if let Some(Some((grad, write))) = grad_maps.first_mut() {
                 let per_map = size.h * size.w * size.c_in;
-                let out = &mut grad[*done * per_map..][..images * per_map];
-                self.grad_input(simd, images, padded, out, *write == Write::Add, &mut ahead);
+                let out = &mut grad[done * per_map..][..images * per_map];
+                let asked = Asked { next: &mut ahead, results: None };
+                self.grad_input(simd, images, padded, out, *write == Write::Add, asked);
             }
         } else if self.needs_input {
-            self.grad_input(simd, images, padded, grad_input, false, &mut ahead);
+            // The first map's gradient, which is stored to last.
+            let own = done * size.h * size.w..(done + images) * size.h * size.w;
+            let results = match (grad_maps.first(), pass.input.maps.first()) {
+                (Some(Some((grad, _))), Some(&(_, c))) => (&grad[own.start * c..own.end * c], c),
+                _ => (&[][..], 1),
+            };
+            let asked = Asked { next: &mut ahead, results: Some(results) };
+            self.grad_input(simd, images, padded, grad_input, false, asked);
             let mut start = 0;
             for (&(map, c), grad) in pass.input.maps.iter().zip(grad_maps) {
                 let channels = start..start + c;
                 start += c;
                 let Some((grad, write)) = grad else { continue };
                 let per_map = size.h * size.w * c;
-                let at = *done * per_map;
+                let at = done * per_map;
                 let finish = mask::Finish {
                     grad_input,
                     stride: size.c_in,
@@ -387,22 +394,18 @@ impl Shared<'_> {
                 finish.run(simd, pixels, &mut sums.scale[channels.clone()], &mut sums.shift[channels]);
             }
         }
-        *done += images;
     }
 
-    /// What the `images` images from `first` on read, where their pixels are as many as their outputs.
+    /// What the `images` images from `first` on read.
     #[inline(always)]
     fn next(&self, first: usize, images: usize) -> Ahead<'_> {
         let GradTerms { grad, affine_of, .. } = self.pass.grad_output;
         let size = &self.pass.size;
-        let pixels = size.h_out * size.w_out;
-        if pixels != size.h * size.w {
-            return Ahead::NONE;
-        }
-        let next = first.min(size.n) * pixels..(first + images).min(size.n) * pixels;
+        let of = |pixels: usize| first.min(size.n) * pixels..(first + images).min(size.n) * pixels;
         let map = affine_of.map_or(&[][..], |(map, ..)| map);
         let maps = if self.pass.needs_weight { self.pass.input.maps } else { &[] };
-        Ahead::new([(grad, size.c_out), (map, size.c_out)], maps, next)
+        let grads = [(grad, size.c_out), (map, size.c_out)];
+        Ahead::of(grads, of(size.h_out * size.w_out), maps, of(size.h * size.w))
     }
 
     /// `grad_input` of all channels, as the convolution sees its input.
@@ -414,7 +417,7 @@ impl Shared<'_> {
         padded: &[f32],
         out: &mut [f32],
         accumulate: bool,
-        ahead: &mut Ahead,
+        asked: Asked,
     ) {
         let Shared { pass, dy_plan: plan, width, .. } = *self;
         let size = &pass.size;
@@ -422,11 +425,15 @@ impl Shared<'_> {
         let mut store = Store { out, channels: size.c_in, start: 0, len: 0, bias: None, add: None, accumulate };
         if let Some(tiles) = &self.tiles {
             let weights = (self.weights[0].data(), width);
-            return winograd::convolve(simd, tiles, images, padded, size.c_out, weights, store, ahead);
+            return winograd::convolve(simd, (tiles, images), padded, size.c_out, weights, store, asked);
         }
+        let next = asked.next;
+        let tiles = (images * size.h * size.w).div_ceil(MR) * size.groups * columns.div_ceil(width);
+        next.spread(next.left(), tiles);
         for (class, weights) in plan.classes.iter().zip(self.weights) {
             let all = spread(&class.pixels, images, plan.scratch_len(), size.h * size.w);
-            run_panels(simd, padded, &all, class, weights.data(), (rows, columns, width), store.reborrow());
+            let sizes = (rows, columns, width);
+            run_panels(simd, padded, &all, class, weights.data(), sizes, store.reborrow(), next);
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use super::load::{Maps, maps_row, zero_border};
 use super::plan::Plan;
-use super::tile::{Store, pack_panels, panel_width, run_panels, spread};
-use super::winograd::{self, Tiles, transform::pack_weights};
+use super::tile::{MR, Store, pack_panels, panel_width, run_panels, spread};
+use super::winograd::{self, Asked, Tiles, transform::pack_weights};
 use super::{Algorithm, ConvSize, depthwise, pointwise};
 use crate::kernels::ahead::Ahead;
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
+use crate::parallel::sweep;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 /// What a forward pass reads.
 #[derive(Clone, Copy)]
@@ -58,11 +58,11 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
         let (weights, images) = (pack_forward(pass, &plan, width), images_per_task(&plan, pixels));
         (plan, Method::Direct(weights), images)
     };
-    let tasks = out.par_chunks_mut((images * pixels * size.c_out).max(1)).enumerate().map(|(task, out)| {
-        let first = task * images;
-        run(level, Task { pass, plan: &plan, method: &method, width, first, out })
+    let tasks = out.chunks_mut((images * pixels * size.c_out).max(1)).collect();
+    let pieces: Vec<Option<Partial>> = sweep(tasks, |task, out, next| {
+        let (first, next) = (task * images, next.map(|next| next * images));
+        run(level, Task { pass, plan: &plan, method: &method, width, first, next, out })
     });
-    let pieces: Vec<Option<Partial>> = tasks.collect();
     pass.measure.then(|| {
         let pieces: Vec<Partial> = pieces.into_iter().flatten().collect();
         moments::merge(&pieces, size.c_out)
@@ -106,7 +106,9 @@ struct Task<'a> {
     plan: &'a Plan,
     method: &'a Method,
     width: usize,
+    /// Its first image, and that of the task which is likely to follow.
     first: usize,
+    next: Option<usize>,
     out: &'a mut [f32],
 }
 
@@ -115,7 +117,7 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Option<Partial> {
-        let Task { pass, plan, method, width, first, out } = self;
+        let Task { pass, plan, method, width, first, next, out } = self;
         let size = &pass.size;
         let pixels = size.h_out * size.w_out;
         let images = out.len() / (pixels * size.c_out);
@@ -128,21 +130,22 @@ impl WithSimd for Task<'_> {
         }
         let store =
             Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add, accumulate: false };
+        let in_pixels = size.h * size.w;
+        let next = next.map_or(0..0, |next| next * in_pixels..(next + images).min(size.n) * in_pixels);
+        let mut ahead = Ahead::new([(&[], 1); 2], pass.input.maps, next);
         match method {
             Method::Winograd(tiles, weights) => {
-                // The images of the next task, which is likely to be this thread's.
-                let next = (first + images).min(size.n)..(first + 2 * images).min(size.n);
-                let in_pixels = size.h * size.w;
-                let next = next.start * in_pixels..next.end * in_pixels;
-                let mut ahead = Ahead::new([(&[], 1); 2], pass.input.maps, next);
                 let weights = (weights.data(), width);
-                winograd::convolve(simd, tiles, images, scratch, size.c_in, weights, store, &mut ahead);
+                let asked = Asked { next: &mut ahead, results: None };
+                winograd::convolve(simd, (tiles, images), scratch, size.c_in, weights, store, asked);
             }
             Method::Direct(weights) => {
                 let class = &plan.classes[0];
                 let all = spread(&class.pixels, images, len, pixels);
                 let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
-                run_panels(simd, scratch, &all, class, weights.data(), (rows, columns, width), store);
+                ahead.spread(ahead.left(), all.len().div_ceil(MR) * size.groups * columns.div_ceil(width));
+                let sizes = (rows, columns, width);
+                run_panels(simd, scratch, &all, class, weights.data(), sizes, store, &mut ahead);
             }
         }
         pass.measure.then(|| moments::partial(simd, out, size.c_out))

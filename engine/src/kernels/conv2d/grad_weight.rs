@@ -82,9 +82,16 @@ impl Shared<'_> {
         }
     }
 
-    /// Adds `x` times `dy`, both in panels, to the partial grad_weight.
+    /// Adds `x` times `dy`, both in panels, to the partial grad_weight, or stores it if it is the `first`.
     #[inline(always)]
-    pub(super) fn grad_weight<S: Simd>(&self, simd: S, images: usize, x: &[f32], dy: &[f32], partial: &mut [f32]) {
+    pub(super) fn grad_weight<S: Simd>(
+        &self,
+        simd: S,
+        images: usize,
+        x: &[f32],
+        dy: &[f32],
+        (partial, first): (&mut [f32], bool),
+    ) {
         let Shared { pass, x_plan: plan, .. } = *self;
         let size = &pass.size;
         let (per_group, columns) = (size.c_in / size.groups, size.c_out / size.groups);
@@ -112,6 +119,7 @@ impl Shared<'_> {
                         width: self.dy_width,
                         per_group,
                         partial: &mut *partial,
+                        first,
                     };
                     match mr {
                         6 => apart(simd, OuterOf::<6>(panels)),
@@ -152,6 +160,7 @@ struct Outer<'a> {
     width: usize,
     per_group: usize,
     partial: &'a mut [f32],
+    first: bool,
 }
 
 /// [`Outer`] for panels of `M` input channels; a function of its own for the same reason as [`super::tile::Panel`].
@@ -183,9 +192,9 @@ impl Outer<'_> {
                     rest = tail;
                     if len == lanes {
                         let out = &mut S::as_mut_simd_f32s(out).0[0];
-                        *out = simd.add_f32s(*out, v);
+                        *out = if self.first { v } else { simd.add_f32s(*out, v) };
                     } else if len > 0 {
-                        let sum = simd.add_f32s(simd.partial_load_f32s(out), v);
+                        let sum = if self.first { v } else { simd.add_f32s(simd.partial_load_f32s(out), v) };
                         simd.partial_store_f32s(out, sum);
                     }
                 }

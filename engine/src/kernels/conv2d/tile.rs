@@ -1,6 +1,7 @@
 //! The register tile of forward and grad_input: [`MR`] pixels x up to two vectors of output channels.
 
 use super::plan::{Class, Run};
+use crate::kernels::ahead::Ahead;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -57,7 +58,7 @@ pub struct Store<'a> {
 }
 
 /// One panel for all pixels of a class. Run it [`apart`].
-pub struct Panel<'a> {
+pub struct Panel<'a, 'b> {
     /// The padded images.
     pub scratch: &'a [f32],
     /// Base in the scratch, and output pixel.
@@ -70,9 +71,11 @@ pub struct Panel<'a> {
     pub width: usize,
     /// Where to.
     pub store: Store<'a>,
+    /// To be asked for meanwhile.
+    pub ahead: &'a mut Ahead<'b>,
 }
 
-impl WithSimd for Panel<'_> {
+impl WithSimd for Panel<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -81,16 +84,17 @@ impl WithSimd for Panel<'_> {
     }
 }
 
-impl Panel<'_> {
+impl Panel<'_, '_> {
     #[inline(always)]
     fn of<S: Simd, const NV: usize>(self, simd: S) {
-        let Panel { scratch, pixels, runs, weights, mut store, .. } = self;
+        let Panel { scratch, pixels, runs, weights, mut store, ahead, .. } = self;
         let weights = S::as_simd_f32s(weights).0.as_chunks::<NV>().0;
         for six in pixels.chunks(MR) {
             // A short tile repeats its last pixel and stores it once.
             let pixel = |i: usize| six[i.min(six.len() - 1)];
             let base: [usize; MR] = std::array::from_fn(|i| pixel(i).0);
             let mut acc = [[simd.splat_f32s(0.0); NV]; MR];
+            ahead.step().ask();
             for run in runs {
                 let weights = &weights[run.row..][..run.len];
                 let rows = std::array::from_fn(
@@ -187,7 +191,7 @@ pub fn load<S: Simd>(_simd: S, values: &[f32]) -> S::f32s {
     S::as_simd_f32s(values).0[0]
 }
 
-/// All panels of all groups: `weights` as [`pack_panels`] leaves them, `(rows, columns)` of a group in panels of `width`.
+/// All panels of all groups, asking for a step of `ahead` with each tile: `weights` as [`pack_panels`] leaves them, `(rows, columns)` of a group in panels of `width`.
 #[inline(always)]
 pub fn run_panels<S: Simd>(
     simd: S,
@@ -197,6 +201,7 @@ pub fn run_panels<S: Simd>(
     weights: &[f32],
     (rows, columns, width): (usize, usize, usize),
     mut store: Store,
+    ahead: &mut Ahead,
 ) {
     let panels = columns.div_ceil(width);
     let panel_len = class.taps.len() * rows * width;
@@ -211,6 +216,7 @@ pub fn run_panels<S: Simd>(
                 weights: &weights[p * panel_len..(p + 1) * panel_len],
                 width,
                 store: Store { start: group * columns + start, len: (columns - start).min(width), ..store.reborrow() },
+                ahead: &mut *ahead,
             },
         );
     }

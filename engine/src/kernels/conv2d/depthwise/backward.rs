@@ -9,9 +9,9 @@ use super::rows::{Gradient, Input, Ring, RingShape};
 use super::{Class, Taps, images_per_task, is_empty, pack_weights};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
+use crate::parallel::sweep;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Partial sums of grad_weight may take this many floats in all (but there are at least [`MIN_CHUNKS`] of them).
@@ -46,16 +46,12 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let mut partials = Tensor::build([chunks, weight_len], |_| {});
     let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
     let mut partial_slices = split_partials(partials.data_mut(), chunks, weight_len);
-    let sums: Vec<Sums> = map_chunks
-        .par_iter_mut()
-        .zip(partial_slices.par_iter_mut())
-        .enumerate()
-        .map(|(chunk, (grad_maps, partial))| {
-            let first = chunk * chunk_images;
-            let range = first..(first + chunk_images).min(size.n);
-            run(level, Chunk { shared: &shared, range, images, grad_maps, partial })
-        })
-        .collect();
+    let tasks = map_chunks.iter_mut().zip(partial_slices.iter_mut()).collect();
+    let sums: Vec<Sums> = sweep(tasks, |chunk, (grad_maps, partial), _| {
+        let first = chunk * chunk_images;
+        let range = first..(first + chunk_images).min(size.n);
+        run(level, Chunk { shared: &shared, range, images, grad_maps, partial })
+    });
 
     let total = |of: fn(&Sums) -> &[f64]| -> Vec<f32> {
         let mut total = vec![0.0; channels];

@@ -4,12 +4,12 @@ use super::super::ConvSize;
 use super::super::forward::Forward;
 use super::rows::{Input, Ring, RingShape};
 use super::{Class, TILE, Taps, images_per_task, is_empty, load, pack_weights, pad_channels, store};
-use crate::kernels::ahead::ask;
+use crate::kernels::ahead::{LINE, ask};
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
+use crate::parallel::sweep;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Fills `out (n, h_out, w_out, c)`; returns its means and variances if asked to measure.
@@ -36,9 +36,9 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     };
     let per_image = size.h_out * size.w_out * channels;
     let images = images_per_task(size.h_out * size.w_out);
-    let task = |(task, out)| run(level, Task { shared: &shared, first: task * images, out });
+    let tasks = if is_empty(size) { vec![] } else { out.chunks_mut(images * per_image).collect() };
     let pieces: Vec<Option<Partial>> =
-        if is_empty(size) { vec![] } else { out.par_chunks_mut(images * per_image).enumerate().map(task).collect() };
+        sweep(tasks, |task, out, _| run(level, Task { shared: &shared, first: task * images, out }));
     pass.measure.then(|| moments::merge(&pieces.into_iter().flatten().collect::<Vec<_>>(), channels))
 }
 
@@ -250,8 +250,8 @@ impl Row<'_> {
             for j in 0..P {
                 store(simd, self.out, (x + j) * channels + c, len, acc[j]);
             }
-            // One vector in two is the first of a cache line.
-            if v % 2 == 0 {
+            // Vectors that are the first of a cache line.
+            if (v * S::F32_LANES).is_multiple_of(LINE) {
                 for j in 0..P {
                     ask(self.out, (self.size.w_out + x + j) * channels + c);
                 }

@@ -4,7 +4,7 @@ use super::super::backward::Write;
 use super::super::load::Activation;
 use super::rows::bounds;
 use super::{TILE, load, store};
-use crate::kernels::ahead::ask;
+use crate::kernels::ahead::{LINE, ask};
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -173,8 +173,8 @@ impl Row<'_> {
             let c = v * S::F32_LANES;
             let len = if WHOLE { S::F32_LANES } else { channels - c };
             let affine = affine.map(|(a, b)| (load(simd, a, c, S::F32_LANES), load(simd, b, c, S::F32_LANES)));
-            // One vector in two is the first of a cache line.
-            if v % 2 == 0 {
+            // Vectors that are the first of a cache line.
+            if (v * S::F32_LANES).is_multiple_of(LINE) {
                 for Next { map, start, distance } in next.into_iter().flatten() {
                     for j in 0..P {
                         ask(map, start + (i + j) * distance + c);

@@ -2,8 +2,8 @@
 
 use super::outer::{self, outer};
 use super::tile::{Finish, Rows, multiply};
-use super::{LoadBlock, LoadGrad, ROWS_AHEAD, is_plain, row_stride, source};
-use crate::kernels::ahead::{Ahead, ask};
+use super::{LoadBlock, LoadGrad, ROWS_AHEAD, is_plain, level_for, row_stride, source};
+use crate::kernels::ahead::{Ahead, LINE, ask};
 use crate::kernels::conv2d::ConvSize;
 use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
 use crate::kernels::conv2d::columns::{Columns, Vector};
@@ -15,7 +15,6 @@ use crate::kernels::simd::{Level, apart, lanes, run};
 use crate::parallel;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Partial sums of grad_weight may take this many floats in all (but there are at least [`MIN_CHUNKS`] of them).
@@ -30,6 +29,7 @@ const CHUNK_PIXELS: usize = 512;
 /// As [`super::super::backward::backward`].
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
     let size = &pass.size;
+    let level = level_for(level, &[size.c_in, size.c_out]);
     let needs_input = grad_maps.iter().any(Option::is_some);
     let columns = Columns::new(size.c_in, lanes(level));
     let weights = Tensor::build([if needs_input { columns.padded() * size.c_out } else { 0 }], |out| {
@@ -55,16 +55,12 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, inputs_per_chunk);
     let mut partial_slices = split_partials(partials.data_mut(), chunks, weight_len);
     let shared = Shared { pass, columns, weights: weights.data(), needs_input, transposed: sums.transposed };
-    let chunk_sums: Vec<Sums> = map_chunks
-        .par_iter_mut()
-        .zip(partial_slices.par_iter_mut())
-        .enumerate()
-        .map(|(chunk, (grad_maps, partial))| {
-            let first = chunk * per_chunk;
-            let range = first * unit..(first + per_chunk).min(units) * unit;
-            run(level, Chunk { shared: &shared, range, grad_maps, partial })
-        })
-        .collect();
+    let tasks = map_chunks.iter_mut().zip(partial_slices.iter_mut()).collect();
+    let chunk_sums: Vec<Sums> = parallel::sweep(tasks, |chunk, (grad_maps, partial), _| {
+        let first = chunk * per_chunk;
+        let range = first * unit..(first + per_chunk).min(units) * unit;
+        run(level, Chunk { shared: &shared, range, grad_maps, partial })
+    });
 
     let total = |f: fn(&Sums) -> &[f64], len: usize| -> Vec<f32> {
         (0..len).map(|c| chunk_sums.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
@@ -377,7 +373,9 @@ impl<S: Simd> Finish<S> for Mask<'_> {
         let at = first * channels + start;
         let len = (MR - 1) * channels + NV * S::F32_LANES;
         for i in 0..MR {
-            ask(self.out, at + (ROWS_AHEAD + i) * channels);
+            for line in (0..NV * S::F32_LANES).step_by(LINE) {
+                ask(self.out, at + (ROWS_AHEAD + i) * channels + line);
+            }
         }
         let out = &mut self.out[at..][..len];
         let Some(map) = self.map else {

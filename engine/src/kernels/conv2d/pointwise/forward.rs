@@ -1,17 +1,17 @@
 //! The forward pass.
 
 use super::tile::{Finish, Rows, multiply};
-use super::{LoadBlock, ROWS_AHEAD, is_plain, row_stride};
-use crate::kernels::ahead::{Ahead, ask};
+use super::{LoadBlock, ROWS_AHEAD, is_plain, level_for, row_stride};
+use crate::kernels::ahead::{Ahead, LINE, ask};
 use crate::kernels::conv2d::columns::{Columns, Vector};
 use crate::kernels::conv2d::forward::Forward;
 use crate::kernels::conv2d::tile::MR;
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
+use crate::parallel::sweep;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Pixels of a task, at most.
@@ -24,6 +24,7 @@ const WORTH_SHARING: usize = 1 << 23;
 /// As [`super::super::forward::forward`].
 pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
     let size = &pass.size;
+    let level = level_for(level, &[size.c_out]);
     let columns = Columns::new(size.c_out, lanes(level));
     let weights = Tensor::build([columns.padded() * size.c_in], |out| {
         columns.pack(out, size.c_in, |row, start, out| {
@@ -35,11 +36,11 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     let least = if size.macs() < WORTH_SHARING { 1 } else { MIN_TASKS };
     let enough = tiles.div_ceil(TASK / MR) >= least;
     let per_task = if enough { TASK } else { tiles.div_ceil(least).max(1) * MR };
-    let tasks = out.par_chunks_mut((per_task * size.c_out).max(1)).enumerate().map(|(task, out)| {
+    let tasks = out.chunks_mut((per_task * size.c_out).max(1)).collect();
+    let pieces: Vec<Option<Partial>> = sweep(tasks, |task, out, _| {
         let range = task * per_task..task * per_task + out.len() / size.c_out;
         run(level, Task { pass, columns, weights, range, out })
     });
-    let pieces: Vec<Option<Partial>> = tasks.collect();
     pass.measure.then(|| {
         let pieces: Vec<Partial> = pieces.into_iter().flatten().collect();
         moments::merge(&pieces, size.c_out)
@@ -186,7 +187,9 @@ impl<S: Simd> Finish<S> for Store<'_> {
             }
         }
         for i in 0..MR {
-            ask(self.out, (row + ROWS_AHEAD + i) * channels + start);
+            for line in (0..NV * S::F32_LANES).step_by(LINE) {
+                ask(self.out, (row + ROWS_AHEAD + i) * channels + start + line);
+            }
         }
         let out = &mut self.out[row * channels + start..][..(MR - 1) * channels + NV * S::F32_LANES];
         for i in 0..MR {

@@ -30,12 +30,19 @@ pub mod tile;
 use super::ConvSize;
 use super::load::{Activation, GradTerms, Maps, grad_rows, maps_rows};
 use super::tile::MR;
+use crate::kernels::simd::{Level, lanes};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 /// Whether `size` is one of these.
 pub fn applies(size: &ConvSize) -> bool {
     (size.k_h, size.k_w, size.padding, size.groups) == (1, 1, 0, 1)
+}
+
+/// `level`, or the one with narrower vectors where those of `level` would not be full and the narrower ones would.
+fn level_for(level: Level, channels: &[usize]) -> Level {
+    let fit = |level| channels.iter().all(|c| c.is_multiple_of(lanes(level)));
+    if level == Level::Native && !fit(level) && fit(Level::Avx2) { Level::Avx2 } else { level }
 }
 
 /// Index of the input pixel that an output pixel reads.

@@ -169,19 +169,24 @@ impl Tiles {
     }
 }
 
-/// Forward or grad_input of `images` padded images: `weights` are [`transform::pack_weights`]ed in panels of `width`. Asks for `ahead`
-/// meanwhile.
+/// What to ask memory for while tiles are multiplied.
+pub struct Asked<'a, 'b> {
+    /// What the next task reads.
+    pub next: &'a mut Ahead<'b>,
+    /// What becomes of the results, and its channels; `None` if they stay where [`convolve`] stores them.
+    pub results: Option<(&'b [f32], usize)>,
+}
+
+/// Forward or grad_input of `images` padded images: `weights` are [`transform::pack_weights`]ed in panels of `width`.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub fn convolve<S: Simd>(
     simd: S,
-    tiles: &Tiles,
-    images: usize,
+    (tiles, images): (&Tiles, usize),
     padded: &[f32],
     channels: usize,
     (weights, width): (&[f32], usize),
     mut store: Store,
-    ahead: &mut Ahead,
+    Asked { next, results }: Asked,
 ) {
     let columns = store.channels.next_multiple_of(width);
     let tile = multiply::tile_rows::<S>();
@@ -191,18 +196,25 @@ pub fn convolve<S: Simd>(
     let mut memory = Scratch::new(lengths);
     let [x, y] = memory.split(lengths);
     let blocks = tiles.blocks(images, BLOCK_TILES).count();
-    ahead.spread(ahead.left(), blocks * POSITIONS * (rows / tile) * (columns / width));
-    for block in tiles.blocks(images, BLOCK_TILES) {
+    let steps = POSITIONS * (rows / tile) * (columns / width);
+    next.spread(next.left(), blocks * steps);
+    let pixels = store.out.len() / store.channels;
+    for (i, block) in tiles.blocks(images, BLOCK_TILES).enumerate() {
         let rows = block.len().next_multiple_of(tile);
         apart(simd, transform::Input { tiles, padded, channels, block: block.clone(), out: &mut *x, place: in_x });
-        let ahead = &mut *ahead;
-        apart(simd, multiply::Multiply { x, weights, width, y: &mut *y, rows, channels, places, ahead });
+        // About the pixels of the block.
+        let own = pixels * i / blocks..pixels * (i + 1) / blocks;
+        let results = results.unwrap_or((&*store.out, store.channels));
+        let results = &mut Ahead::new([results, (&[], 1)], &[], own);
+        results.spread(results.left(), steps);
+        let (y, next) = (&mut *y, &mut *next);
+        apart(simd, multiply::Multiply { x, weights, width, y, rows, channels, places, next, results });
         apart(simd, transform::Output { tiles, block, y, place: in_y, store: store.reborrow() });
     }
 }
 
-/// Adds the tiles of `images` images to the transformed grad_weight, `[position][c_in][c_out]`; asks for `asked` lines of `ahead`
-/// meanwhile.
+/// Adds the tiles of `images` images to the transformed grad_weight, `[position][c_in][c_out]`, or stores their sums if these are the
+/// `first`; asks for `asked` lines of `ahead` meanwhile.
 #[inline(always)]
 pub fn grad_weight<S: Simd>(
     simd: S,
@@ -210,7 +222,7 @@ pub fn grad_weight<S: Simd>(
     images: usize,
     [x, dy]: [&[f32]; 2],
     [c_in, c_out]: [usize; 2],
-    sums: &mut [f32],
+    (sums, mut first): (&mut [f32], bool),
     (asked, ahead): (usize, &mut Ahead),
 ) {
     let most = grad_weight_tiles(c_in, c_out);
@@ -239,6 +251,8 @@ pub fn grad_weight<S: Simd>(
             transform::GradOutput { tiles, padded: dy, channels: c_out, block, out: &mut *dy_tiles, place: of_dy },
         );
         let ahead = &mut *ahead;
-        apart(simd, multiply::Outer { x: x_tiles, dy: dy_tiles, sums: &mut *sums, count, c_in, c_out, places, ahead });
+        let (x, dy, sums) = (&*x_tiles, &*dy_tiles, &mut *sums);
+        apart(simd, multiply::Outer { x, dy, sums, first, count, c_in, c_out, places, ahead });
+        first = false;
     }
 }

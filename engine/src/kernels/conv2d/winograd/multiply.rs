@@ -13,7 +13,7 @@ pub const fn tile_rows<S: Simd>() -> usize {
 }
 
 /// For every position: `y (rows x columns) = x (rows x channels) * weights (channels x columns)`.
-pub struct Multiply<'a, 'b> {
+pub struct Multiply<'a, 'b, 'c> {
     /// Transformed tiles.
     pub x: &'a [f32],
     /// `[panel][position][channel][width]`
@@ -29,10 +29,12 @@ pub struct Multiply<'a, 'b> {
     /// Where they lie.
     pub places: [Place; 2],
     /// To be asked for meanwhile.
-    pub ahead: &'a mut Ahead<'b>,
+    pub next: &'a mut Ahead<'b>,
+    /// This, too.
+    pub results: &'a mut Ahead<'c>,
 }
 
-impl WithSimd for Multiply<'_, '_> {
+impl WithSimd for Multiply<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -46,10 +48,10 @@ impl WithSimd for Multiply<'_, '_> {
     }
 }
 
-impl Multiply<'_, '_> {
+impl Multiply<'_, '_, '_> {
     #[inline(always)]
     fn of<S: Simd, const M: usize, const NV: usize>(self, simd: S) {
-        let Multiply { x, weights, y, rows, channels, places: [in_x, in_y], ahead, .. } = self;
+        let Multiply { x, weights, y, rows, channels, places: [in_x, in_y], next, results, .. } = self;
         let width = NV * S::F32_LANES;
         let panel_len = channels * width;
         for position in 0..POSITIONS {
@@ -59,7 +61,8 @@ impl Multiply<'_, '_> {
                 for tile in (0..rows).step_by(M) {
                     let x = &x[in_x.at(tile, position)..];
                     let y = &mut y[in_y.at(tile, position) + panel * width..];
-                    ahead.step().ask();
+                    next.step().ask();
+                    results.step().ask();
                     rows_of::<S, M, NV>(simd, x, in_x.tile, w, y, in_y.tile);
                 }
             }
@@ -91,7 +94,7 @@ pub(super) fn rows_of<S: Simd, const M: usize, const NV: usize>(
     }
 }
 
-/// For every position: `sums (c_in x c_out) += x^T * dy`, over `count` tiles.
+/// For every position: `sums (c_in x c_out) += x^T * dy`, over `count` tiles; `=` for the first.
 pub struct Outer<'a, 'b> {
     /// Transformed tiles of x.
     pub x: &'a [f32],
@@ -99,6 +102,8 @@ pub struct Outer<'a, 'b> {
     pub dy: &'a [f32],
     /// `[position][c_in][c_out]`
     pub sums: &'a mut [f32],
+    /// Whether to store the sums instead of adding them.
+    pub first: bool,
     /// Tiles.
     pub count: usize,
     /// Channels of x.
@@ -128,6 +133,7 @@ impl WithSimd for Outer<'_, '_> {
                     x: &x[c..],
                     dy,
                     sums: &mut sums[c * self.c_out..],
+                    first: self.first,
                     strides: self.places.map(|place| place.tile),
                     count: self.count,
                     c_out: self.c_out,
@@ -153,6 +159,7 @@ struct Rows<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     sums: &'a mut [f32],
+    first: bool,
     /// Floats between tiles of x and of dy.
     strides: [usize; 2],
     count: usize,
@@ -174,7 +181,7 @@ impl<const M: usize> WithSimd for RowsOf<'_, M> {
 impl<const M: usize> RowsOf<'_, M> {
     #[inline(always)]
     fn of<S: Simd, const NV: usize>(self, simd: S) {
-        let Rows { x, dy, sums, strides: [x_stride, dy_stride], count, c_out } = self.0;
+        let Rows { x, dy, sums, first, strides: [x_stride, dy_stride], count, c_out } = self.0;
         let lanes = S::F32_LANES;
         let x = &x[..count * x_stride];
         for start in (0..c_out).step_by(NV * lanes) {
@@ -194,10 +201,10 @@ impl<const M: usize> RowsOf<'_, M> {
                     let (part, rest) = row.split_at_mut(row.len().min(lanes));
                     row = rest;
                     if part.len() == lanes {
-                        let sum = simd.add_f32s(load(simd, part), v);
+                        let sum = if first { v } else { simd.add_f32s(load(simd, part), v) };
                         S::as_mut_simd_f32s(part).0[0] = sum;
                     } else if !part.is_empty() {
-                        let sum = simd.add_f32s(simd.partial_load_f32s(part), v);
+                        let sum = if first { v } else { simd.add_f32s(simd.partial_load_f32s(part), v) };
                         simd.partial_store_f32s(part, sum);
                     }
                 }

@@ -45,13 +45,7 @@ pub fn pair<S: Simd, const W: usize>(simd: S, x: &[f32], dy: &[f32], width: usiz
 }
 
 #[inline(always)]
-fn pair_of<S: Simd, const W: usize, const NV: usize>(
-    simd: S,
-    x: &[f32],
-    dy: &[f32],
-    at: At,
-    taps: &mut [&mut [f32]],
-) {
+fn pair_of<S: Simd, const W: usize, const NV: usize>(simd: S, x: &[f32], dy: &[f32], at: At, taps: &mut [&mut [f32]]) {
     let width = NV * S::F32_LANES;
     let most = tile_rows::<S>();
     let lengths = [W * W * most * width];

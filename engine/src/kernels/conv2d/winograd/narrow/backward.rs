@@ -12,9 +12,9 @@ use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, split_ma
 use crate::kernels::conv2d::load::{Activation, GradTerms};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, run};
+use crate::parallel::sweep;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Tiles whose transform is held at a time.
@@ -48,16 +48,11 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let mut grads = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
     let shared = Shared { pass, tiles, blocks: &blocks, weights: weights.as_ref().map(Tensor::data), images };
     let pieces = split(sums.data_mut(), std::iter::repeat_n(sums_len, chunks));
-    let totals: Vec<Totals> = grads
-        .par_iter_mut()
-        .zip(pieces)
-        .enumerate()
-        .map(|(chunk, (grads, sums))| {
-            let first = chunk * chunk_images;
-            let range = first..(first + chunk_images).min(size.n);
-            run(level, Chunk { shared: &shared, range, grads, sums })
-        })
-        .collect();
+    let totals: Vec<Totals> = sweep(grads.iter_mut().zip(pieces).collect(), |chunk, (grads, sums), _| {
+        let first = chunk * chunk_images;
+        let range = first..(first + chunk_images).min(size.n);
+        run(level, Chunk { shared: &shared, range, grads, sums })
+    });
 
     let total = |f: fn(&Totals) -> &[f64], len: usize| -> Vec<f32> {
         (0..len).map(|c| totals.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()

@@ -9,8 +9,8 @@ use crate::kernels::conv2d::forward::Forward;
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, run};
+use crate::parallel::sweep;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 /// Tiles whose transform is held at a time.
 const BLOCK_TILES: usize = 16;
@@ -29,10 +29,9 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     let images = (TASK_TILES / tiles.per_image()).max(1);
     let image_len = size.h * size.w * size.c_out;
     let shared = Shared { pass, tiles, blocks: &blocks, panels: &panels, weights: weights.data() };
-    let tasks = out.par_chunks_mut(images * image_len).enumerate().map(|(task, out)| {
+    let pieces: Vec<Option<Partial>> = sweep(out.chunks_mut(images * image_len).collect(), |task, out, _| {
         run(level, Task { shared: &shared, first: task * images, images: out.len() / image_len, out })
     });
-    let pieces: Vec<Option<Partial>> = tasks.collect();
     pass.measure.then(|| {
         let pieces: Vec<Partial> = pieces.into_iter().flatten().collect();
         moments::merge(&pieces, size.c_out)
