@@ -6,12 +6,20 @@ use super::load::maps_row;
 use super::plan::Plan;
 use super::tile::outer;
 use crate::kernels::scratch::Scratch;
-use crate::kernels::simd::apart;
+use crate::kernels::simd::{apart, has_many_registers};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
-/// Input channels of a tile.
-const MR: usize = 6;
+/// Input channels of the next tile, of `left` that remain: six against two vectors fill the registers of AVX2, twelve those of AVX-512. The
+/// more, the less often is dy read.
+const fn rows<S: Simd>(left: usize) -> usize {
+    match left {
+        12.. if has_many_registers::<S>() => 12,
+        8..12 if has_many_registers::<S>() => 8,
+        6.. => 6,
+        _ => left,
+    }
+}
 
 impl Shared<'_> {
     /// `dy` as `[group][panel][pixel][width]`, the last panel of a group padded with zeros.
@@ -39,7 +47,7 @@ impl Shared<'_> {
         }
     }
 
-    /// x as `[group][panel][image][padded pixel][up to MR]`: panels of [`MR`] channels, the last of a group narrower.
+    /// x as `[group][panel][image][padded pixel][channel]`, panels of [`rows`] channels.
     #[inline(always)]
     pub(super) fn pack_x<S: Simd>(&self, simd: S, range: Range<usize>, x: &mut [f32]) {
         let Shared { pass, x_plan: plan, .. } = *self;
@@ -61,7 +69,7 @@ impl Shared<'_> {
             for group in 0..size.groups {
                 let mut c = 0;
                 while c < per_group {
-                    let mr = MR.min(per_group - c);
+                    let mr = rows::<S>(per_group - c);
                     let channel = group * per_group + c;
                     // A panel of `mr` channels starts after all earlier channels of every pixel.
                     let at = channel * pixels + y * plan.padded_columns * mr;
@@ -69,6 +77,8 @@ impl Shared<'_> {
                     let from = &row[channel..];
                     match mr {
                         _ if !inside => out.fill(0.0),
+                        12 => pack_columns::<12>(from, size.c_in, out),
+                        8 => pack_columns::<8>(from, size.c_in, out),
                         6 => pack_columns::<6>(from, size.c_in, out),
                         5 => pack_columns::<5>(from, size.c_in, out),
                         4 => pack_columns::<4>(from, size.c_in, out),
@@ -101,7 +111,7 @@ impl Shared<'_> {
         for group in 0..size.groups {
             let mut c = 0;
             while c < per_group {
-                let mr = MR.min(per_group - c);
+                let mr = rows::<S>(per_group - c);
                 let x = &x[(group * per_group + c) * images * padded..][..images * padded * mr];
                 for panel in 0..dy_panels {
                     let dy = &dy[(group * dy_panels + panel) * images * pixels * self.dy_width..]
@@ -122,6 +132,8 @@ impl Shared<'_> {
                         first,
                     };
                     match mr {
+                        12 => apart(simd, OuterOf::<12>(panels)),
+                        8 => apart(simd, OuterOf::<8>(panels)),
                         6 => apart(simd, OuterOf::<6>(panels)),
                         5 => apart(simd, OuterOf::<5>(panels)),
                         4 => apart(simd, OuterOf::<4>(panels)),

@@ -178,10 +178,11 @@ impl WithSimd for Chunk<'_, '_> {
             }
         }
         let plain = is_plain(size, &pass.input);
-        // A plain map is multiplied where it lies, unless its rows would share a few sets of L1.
+        // A plain map is multiplied where it lies, unless it is what grad_weight reads in vectors and its rows would share a few sets of L1.
         let plain_dy = pass.grad_output.scale.is_none() && pass.grad_output.affine_of.is_none();
-        let copies_dy = !plain_dy || (pass.needs_weight && size.c_out % 64 == 0);
-        let copies_x = pass.needs_weight && !(plain && size.c_in % 64 != 0);
+        let shares = |channels: usize, wide: bool| pass.needs_weight && wide && channels.is_multiple_of(64);
+        let copies_dy = !plain_dy || shares(size.c_out, !shared.transposed);
+        let copies_x = pass.needs_weight && (!plain || shares(size.c_in, shared.transposed));
         let fused = shared.needs_input && size.stride == 1 && pass.input.maps.len() == 1;
         let (x_stride, dy_stride, block) = (row_stride(size.c_in), row_stride(size.c_out), block_rows(size));
         let lengths = [

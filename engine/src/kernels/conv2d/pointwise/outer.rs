@@ -6,9 +6,12 @@ use crate::kernels::conv2d::columns::Columns;
 use crate::kernels::conv2d::tile::load;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
+use std::ops::Range;
 
 /// Values of a tile, at most.
 const TILE: usize = 6;
+/// Rows that are packed together.
+const PACKED: usize = 16;
 
 /// Floats of the sums of `narrow` values against `columns`.
 pub fn sums_len(narrow: usize, columns: Columns) -> usize {
@@ -36,15 +39,19 @@ pub fn outer<S: Simd>(
     (sums, first): (&mut [f32], bool),
     (asked, ahead): (usize, &mut Ahead),
 ) {
-    for (at, len) in tiles(narrow.len) {
-        let panel = &mut panels[at * narrow.count..][..len * narrow.count];
-        match len {
-            6 => pack::<6>(narrow, at, panel),
-            5 => pack::<5>(narrow, at, panel),
-            4 => pack::<4>(narrow, at, panel),
-            3 => pack::<3>(narrow, at, panel),
-            2 => pack::<2>(narrow, at, panel),
-            _ => pack::<1>(narrow, at, panel),
+    // A few rows at a time, which L1 holds while all tiles take their values.
+    for rows in (0..narrow.count).step_by(PACKED) {
+        let range = rows..(rows + PACKED).min(narrow.count);
+        for (at, len) in tiles(narrow.len) {
+            let panel = &mut panels[at * narrow.count..][..len * narrow.count];
+            match len {
+                6 => pack::<6>(narrow, &range, at, panel),
+                5 => pack::<5>(narrow, &range, at, panel),
+                4 => pack::<4>(narrow, &range, at, panel),
+                3 => pack::<3>(narrow, &range, at, panel),
+                2 => pack::<2>(narrow, &range, at, panel),
+                _ => pack::<1>(narrow, &range, at, panel),
+            }
         }
     }
     let columns = Columns::new(wide.len, S::F32_LANES);
@@ -88,8 +95,9 @@ fn tiles(values: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 #[inline(always)]
-fn pack<const M: usize>(rows: Rows, at: usize, panel: &mut [f32]) {
-    for (out, row) in panel.as_chunks_mut::<M>().0.iter_mut().zip(rows.values.chunks(rows.stride)) {
+fn pack<const M: usize>(narrow: Rows, range: &Range<usize>, at: usize, panel: &mut [f32]) {
+    let rows = narrow.values[range.start * narrow.stride..].chunks(narrow.stride);
+    for (out, row) in panel.as_chunks_mut::<M>().0[range.clone()].iter_mut().zip(rows) {
         if let Some(values) = row[at..].first_chunk::<M>() {
             *out = *values;
         }
