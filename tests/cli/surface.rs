@@ -89,7 +89,9 @@ fn benches_report_what_scripts_read() {
         assert!(step[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {step}");
     }
     for pass in ["forward", "grad-input", "grad-weight"] {
+        let instructions = if pass == "forward" { "avx2" } else { "native" };
         let args = ["bench", "conv", "--shape", "2,8,8,16,16,3,1", "--pass", pass, "--seconds", "0.01", "--json"];
+        let args = [&args[..], &["--instructions", instructions]].concat();
         let conv = &objects(&place.done(&args))[0];
         for key in ["gflops", "ms", "peak_gflops"] {
             assert!(conv[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {conv}");

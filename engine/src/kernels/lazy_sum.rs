@@ -233,3 +233,63 @@ fn add_products<S: Simd>(simd: S, map: &[f32], channels: usize, grad: &[f32], sc
         vector.add_to(sum, scale);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::sample;
+
+    /// Output, moments, masked gradient and sums of two terms, one of which has an affine.
+    fn all(level: Level, channels: usize, activation: Activation) -> Vec<Vec<f32>> {
+        let shape = [3, 5, 7, channels];
+        let (branch, shortcut, affine) = (sample(shape), sample(shape).scale(0.5), sample([2, channels]));
+        let (scale, shift) = affine.data().split_at(channels);
+        let terms =
+            [Term { map: branch.data(), affine: Some((scale, shift)) }, Term { map: shortcut.data(), affine: None }];
+        // NaN shows an element that nobody wrote.
+        let mut out = vec![f32::NAN; branch.elements()];
+        let moments = forward(level, &terms, channels, activation, true, &mut out).expect("asked for");
+        let mut grad = sample(shape).data().to_vec();
+        let sums = backward(level, &terms, channels, activation, &out, &mut grad);
+        let [Some(TermSums { scale, shift }), None] = &sums[..] else { panic!("one term has an affine") };
+        vec![out, moments, grad, scale.clone(), shift.clone()]
+    }
+
+    #[test]
+    fn instruction_sets_agree_bit_for_bit() {
+        for channels in [1, 5, 8, 11, 16, 24, 40] {
+            for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+                let bits = |level| {
+                    let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                    all(level, channels, activation).into_iter().map(bits).collect::<Vec<_>>()
+                };
+                let portable = bits(Level::Portable);
+                for level in [Level::Native, Level::Avx2] {
+                    assert!(bits(level) == portable, "{channels} channels, {activation:?}, {level:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_the_formula() {
+        let (channels, shape) = (11, [3, 5, 7, 11]);
+        let (branch, affine, grad) = (sample(shape), sample([2, channels]), sample(shape));
+        let of = all(Level::Native, channels, Activation::Relu);
+        let (mut scale, mut shift) = (vec![0.0f64; channels], vec![0.0f64; channels]);
+        for (i, (&x, &g)) in branch.data().iter().zip(grad.data()).enumerate() {
+            let c = i % channels;
+            let v = affine.data()[c].mul_add(x, affine.data()[channels + c]) + 0.5 * branch.data()[i];
+            let (y, g) = if v > 0.0 { (v, g) } else { (0.0, 0.0) };
+            assert!((of[0][i] - y).abs() <= 1e-6, "output {i}: {} for {y}", of[0][i]);
+            assert_eq!(of[2][i], g, "masked gradient {i}");
+            scale[c] += f64::from(g) * f64::from(x);
+            shift[c] += f64::from(g);
+        }
+        for c in 0..channels {
+            // Sums of 105 values of size 1 in f32.
+            assert!((f64::from(of[3][c]) - scale[c]).abs() < 1e-5, "scale {c}");
+            assert!((f64::from(of[4][c]) - shift[c]).abs() < 1e-5, "shift {c}");
+        }
+    }
+}

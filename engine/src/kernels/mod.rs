@@ -1,6 +1,6 @@
 //! Slices in, slices out: the loops that are vectorised, threaded or shared.
 //!
-//! Every kernel has one generic body over pulp's SIMD token, so that one source serves AVX2, NEON and the portable level;
+//! Every kernel has one generic body over pulp's SIMD token, so that one source serves AVX-512, AVX2, NEON and the portable level;
 //! the portable level is always compiled and tested against the fast one.
 
 pub mod ahead;

@@ -9,6 +9,7 @@
 //! ```
 //! (Chan, Golub, LeVeque 1983.)
 
+use super::conv2d::columns::{Columns, Vector};
 use super::simd::{Level, run};
 use crate::parallel;
 use pulp::{Simd, WithSimd};
@@ -44,36 +45,25 @@ pub fn partial<S: Simd>(simd: S, rows: &[f32], channels: usize) -> Partial {
     if count == 0 {
         return Partial { rows: 0, mean, m2 };
     }
-    let lanes = S::F32_LANES;
-    let inverse = 1.0 / count as f32;
-    let whole = channels / lanes * lanes;
-    for c in (0..whole).step_by(lanes) {
-        let pivot = S::as_simd_f32s(&rows[c..c + lanes]).0[0];
+    let inverse = simd.splat_f32s(1.0 / count as f32);
+    let columns = Columns::new(channels, S::F32_LANES);
+    for index in 0..columns.vectors() {
+        let vector = Vector::new(simd, columns, index);
+        let pivot = vector.read(simd, rows, 0);
         // Two chains, so that an addition need not wait for the one before.
         let mut sums = [[simd.splat_f32s(0.0); 2]; 2];
         for pair in rows.chunks(2 * channels) {
             for (row, [s, q]) in pair.chunks_exact(channels).zip(&mut sums) {
-                let d = simd.sub_f32s(S::as_simd_f32s(&row[c..c + lanes]).0[0], pivot);
+                let d = simd.sub_f32s(vector.read(simd, row, 0), pivot);
                 *s = simd.add_f32s(*s, d);
                 *q = simd.mul_add_f32s(d, d, *q);
             }
         }
         let s = simd.add_f32s(sums[0][0], sums[1][0]);
         let q = simd.add_f32s(sums[0][1], sums[1][1]);
-        let shift = simd.mul_f32s(s, simd.splat_f32s(inverse));
-        S::as_mut_simd_f32s(&mut mean[c..c + lanes]).0[0] = simd.add_f32s(pivot, shift);
-        S::as_mut_simd_f32s(&mut m2[c..c + lanes]).0[0] = simd.sub_f32s(q, simd.mul_f32s(s, shift));
-    }
-    for c in whole..channels {
-        let pivot = rows[c];
-        let (mut s, mut q) = (0.0f32, 0.0f32);
-        for row in rows.chunks_exact(channels) {
-            let d = row[c] - pivot;
-            s += d;
-            q = d.mul_add(d, q);
-        }
-        mean[c] = pivot + s * inverse;
-        m2[c] = q - s * (s * inverse);
+        let shift = simd.mul_f32s(s, inverse);
+        vector.write(simd, &mut mean, 0, simd.add_f32s(pivot, shift));
+        vector.write(simd, &mut m2, 0, simd.sub_f32s(q, simd.mul_f32s(s, shift)));
     }
     Partial { rows: count, mean, m2 }
 }

@@ -10,14 +10,17 @@
 //! What makes it fast:
 //! 1. *Implicit im2col.* Each image is copied once into a zero-padded scratch that stays in L2 ([`load`]); a window's row is then
 //!    contiguous there, and nothing of im2col is written out.
-//! 2. *One register tile* of 6 pixels x 16 channels for forward and grad_input (`tile`): 12 accumulators, 2 weights and a broadcast
-//!    value fill 15 of 16 vector registers. Which pixels, which window rows and where to store is a [`plan`], so strides,
+//! 2. *One register tile* of 6 pixels x two vectors of channels for forward and grad_input (`tile`): 12 accumulators, 2 weights and a
+//!    broadcast value fill 15 of the 16 registers of AVX2; few channels are one vector. Which pixels, which window rows and where to store is a [`plan`], so strides,
 //!    dilation and the parity classes of a strided grad_input need no kernel of their own.
-//! 3. *grad_weight as outer products* of 6 input channels x 16 output channels over all pixels of a few images, both packed into
-//!    panels so that every access is to consecutive memory (`grad_weight`).
+//! 3. *grad_weight as outer products* of 6 input channels (AVX-512: 12) x two vectors of output channels over all pixels of a few images,
+//!    both packed into panels so that every access is to consecutive memory (`grad_weight`).
 //! 4. *Neighbours fused*: batch norm's affine and the activation happen in the copy of 1, the gradient's lazy terms too; bias,
 //!    residual sum and the output's moments happen while the output is hot, and so do the activation's mask and
 //!    the affine's gradient sums in the backward pass.
+//!
+//! 5. *Memory works while tiles are multiplied*: the next task's images and the lines about to be stored are asked for
+//!    ([`ahead`](crate::kernels::ahead)), and each pass begins where the one before ended ([`sweep`](crate::parallel::sweep)).
 //!
 //! A task is a few whole images, chosen by size alone; sums over tasks are added in their order.
 

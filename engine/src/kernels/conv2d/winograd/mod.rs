@@ -9,12 +9,13 @@
 //! points 0, 1, -1, 2, -2, infinity.)
 //!
 //! What makes it fast:
-//! 1. Transforms run over channels, eight at a time, straight from the padded scratch ([`transform`]).
-//! 2. Tiles are transformed in blocks of about `BLOCK_TILES`; the products use
-//!    the 6 x 16 tile of the direct kernels ([`multiply`]).
+//! 1. Transforms run over channels, a vector at a time, straight from the padded scratch ([`transform`]).
+//! 2. Tiles are transformed in blocks of about `BLOCK_TILES`; the products use the tile of the direct kernels or, with AVX-512,
+//!    one of 8 rows, which divide the tiles of most maps ([`multiply`]). Sixteen channels are one of its vectors.
 //! 3. Rows of six positions lie apart, and the tiles of a row together ([`Place`]); tiles lie `SKEW` floats further apart than they
 //!    need, for at power-of-two distances the rows of a product would all fall into the same few cache sets.
 //! 4. The usual numbers of channels are compiled with their loops unrolled and unchecked.
+//! 5. Products ask for the next images and for the lines that results are stored to ([`Asked`]).
 //!
 //! Errors against `f64` stay below 2e-5 of the largest output (direct: 2e-6): the transforms' constants add a few bits of rounding.
 

@@ -1,4 +1,4 @@
-//! The transforms, eight channels at a time.
+//! The transforms, a vector of channels at a time.
 
 use super::super::tile::{Store, load};
 use super::{POSITIONS, Place, TILE, Tiles, WINDOW};
