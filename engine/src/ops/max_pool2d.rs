@@ -31,14 +31,20 @@ impl Tensor {
         if !self.is_recorded() {
             return Tensor::build(windows.output, |out| {
                 chunks_mut(out, windows.output_image(), |n, y| {
-                    dispatch(|| maxima(&windows, &x[n * image..][..image], y))
+                    dispatch(
+                        #[inline(always)]
+                        || maxima(&windows, &x[n * image..][..image], y),
+                    )
                 });
             });
         }
-        let mut position = Tensor::zeros(windows.output);
+        let mut position = Tensor::build(windows.output, |_| {});
         let y = Tensor::build(windows.output, |out| {
             chunks_mut_pair(out, position.data_mut(), windows.output_image(), |n, y, position| {
-                dispatch(|| maxima_and_positions(&windows, &x[n * image..][..image], y, position));
+                dispatch(
+                    #[inline(always)]
+                    || maxima_and_positions(&windows, &x[n * image..][..image], y, position),
+                );
             });
         });
         y.record(&[self], MaxPool2d { windows, position })
@@ -48,18 +54,21 @@ impl Tensor {
 #[inline(always)]
 fn maxima(windows: &Windows, x: &[f32], y: &mut [f32]) {
     let [_, _, w, c] = windows.input;
-    windows.for_each(|o, rows, columns| {
-        let y = &mut y[o..][..c];
-        y.fill(f32::NEG_INFINITY);
-        for row in rows {
-            for column in columns.clone() {
-                let x = &x[(row * w + column) * c..][..c];
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = if x > *y || x.is_nan() { x } else { *y };
+    windows.for_each(
+        #[inline(always)]
+        |o, rows, columns| {
+            let y = &mut y[o..][..c];
+            y.fill(f32::NEG_INFINITY);
+            for row in rows {
+                for column in columns.clone() {
+                    let x = &x[(row * w + column) * c..][..c];
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        *y = if x > *y || x.is_nan() { x } else { *y };
+                    }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Positions count the pixels of a window that are not padding, row by row. They are exact in `f32` up to 2^24, far beyond any
@@ -67,28 +76,55 @@ fn maxima(windows: &Windows, x: &[f32], y: &mut [f32]) {
 #[inline(always)]
 fn maxima_and_positions(windows: &Windows, x: &[f32], y: &mut [f32], position: &mut [f32]) {
     let [_, _, w, c] = windows.input;
-    windows.for_each(|o, rows, columns| {
-        let (y, position) = (&mut y[o..][..c], &mut position[o..][..c]);
-        y.fill(f32::NEG_INFINITY);
-        position.fill(0.0);
-        let mut here = 0.0;
-        for row in rows {
-            for column in columns.clone() {
-                let x = &x[(row * w + column) * c..][..c];
-                for ((y, position), &x) in y.iter_mut().zip(position.iter_mut()).zip(x) {
-                    let larger = x > *y || x.is_nan();
-                    *y = if larger { x } else { *y };
-                    *position = if larger { here } else { *position };
+    windows.for_each(
+        #[inline(always)]
+        |o, rows, columns| {
+            let (y, position) = (&mut y[o..][..c], &mut position[o..][..c]);
+            y.fill(f32::NEG_INFINITY);
+            position.fill(0.0);
+            let mut here = 0.0;
+            for row in rows {
+                for column in columns.clone() {
+                    let x = &x[(row * w + column) * c..][..c];
+                    for ((y, position), &x) in y.iter_mut().zip(position.iter_mut()).zip(x) {
+                        let larger = x > *y || x.is_nan();
+                        *y = if larger { x } else { *y };
+                        *position = if larger { here } else { *position };
+                    }
+                    here += 1.0;
                 }
-                here += 1.0;
             }
-        }
-    });
+        },
+    );
 }
 
 struct MaxPool2d {
     windows: Windows,
     position: Tensor,
+}
+
+impl MaxPool2d {
+    /// Adds each output's gradient to the pixel of its maximum, for one image.
+    #[inline(always)]
+    fn spread(&self, g: &[f32], position: &[f32], grad_input: &mut [f32]) {
+        let [_, _, w, c] = self.windows.input;
+        self.windows.for_each(
+            #[inline(always)]
+            |o, rows, columns| {
+                let (g, position) = (&g[o..][..c], &position[o..][..c]);
+                let mut here = 0.0;
+                for row in rows {
+                    for column in columns.clone() {
+                        let grad_input = &mut grad_input[(row * w + column) * c..][..c];
+                        for ((sum, &g), &position) in grad_input.iter_mut().zip(g).zip(position) {
+                            *sum += if position == here { g } else { 0.0 };
+                        }
+                        here += 1.0;
+                    }
+                }
+            },
+        );
+    }
 }
 
 impl Backward for MaxPool2d {
@@ -132,28 +168,17 @@ impl Backward for MaxPool2d {
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
         let grad_output = grad_output.into_tensor();
         let (g, position) = (grad_output.data(), self.position.data());
-        let ([_, _, w, c], len) = (self.windows.input, self.windows.output_image());
+        let len = self.windows.output_image();
         grads.accumulate(0, |grad_input, fresh| {
             chunks_mut(grad_input, self.windows.input_image(), |n, grad_input| {
                 if fresh {
                     grad_input.fill(0.0);
                 }
                 let (g, position) = (&g[n * len..][..len], &position[n * len..][..len]);
-                dispatch(|| {
-                    self.windows.for_each(|o, rows, columns| {
-                        let (g, position) = (&g[o..][..c], &position[o..][..c]);
-                        let mut here = 0.0;
-                        for row in rows {
-                            for column in columns.clone() {
-                                let grad_input = &mut grad_input[(row * w + column) * c..][..c];
-                                for ((sum, &g), &position) in grad_input.iter_mut().zip(g).zip(position) {
-                                    *sum += if position == here { g } else { 0.0 };
-                                }
-                                here += 1.0;
-                            }
-                        }
-                    });
-                });
+                dispatch(
+                    #[inline(always)]
+                    || self.spread(g, position, grad_input),
+                );
             });
         });
     }

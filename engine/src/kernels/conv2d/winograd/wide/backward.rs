@@ -9,6 +9,7 @@ use super::forward::{clear_missing, images_of, unite};
 use super::panels::{Product, Taps};
 use super::tiles::{Kind, Layout, Transform};
 use super::{Grid, is_small};
+use crate::kernels::ahead::LINE;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
@@ -134,11 +135,14 @@ impl<const T: usize, const W: usize> Stage<'_, T, W> {
                 let length = 9 * c_out * width;
                 let mut memory = Scratch::new([length]);
                 let [flipped] = memory.split([length]);
-                // Mirrored taps, and channels exchanged.
+                // Mirrored taps, and channels exchanged: a cache line of each row at a time.
                 for (tap, flipped) in flipped.chunks_exact_mut(c_out * width).enumerate() {
-                    for lane in 0..width {
-                        let row = &pass.weight[((8 - tap) * c_in + panel * width + lane) * c_out..][..c_out];
-                        flipped.chunks_exact_mut(width).zip(row).for_each(|(f, &w)| f[lane] = w);
+                    for (start, flipped) in (0..c_out).step_by(LINE).zip(flipped.chunks_mut(LINE * width)) {
+                        for lane in 0..width {
+                            let at = ((8 - tap) * c_in + panel * width + lane) * c_out + start;
+                            let row = &pass.weight[at..];
+                            flipped.chunks_exact_mut(width).zip(row).for_each(|(f, &w)| f[lane] = w);
+                        }
                     }
                 }
                 let taps = Taps { data: flipped, tap_stride: c_out * width, row_stride: width };
