@@ -433,7 +433,7 @@ impl Shared<'_> {
         for (class, weights) in plan.classes.iter().zip(self.weights) {
             let all = spread(&class.pixels, images, plan.scratch_len(), size.h * size.w);
             let sizes = (rows, columns, width);
-            run_panels(simd, padded, &all, class, weights.data(), sizes, store.reborrow(), next);
+            run_panels(simd, (padded, &all), class, weights.data(), sizes, store.reborrow(), next);
         }
     }
 }

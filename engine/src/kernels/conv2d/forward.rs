@@ -145,7 +145,7 @@ impl WithSimd for Task<'_> {
                 let (rows, columns) = (size.c_in / size.groups, size.c_out / size.groups);
                 ahead.spread(ahead.left(), all.len().div_ceil(MR) * size.groups * columns.div_ceil(width));
                 let sizes = (rows, columns, width);
-                run_panels(simd, scratch, &all, class, weights.data(), sizes, store, &mut ahead);
+                run_panels(simd, (scratch, &all), class, weights.data(), sizes, store, &mut ahead);
             }
         }
         pass.measure.then(|| moments::partial(simd, out, size.c_out))

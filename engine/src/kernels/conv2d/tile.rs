@@ -195,8 +195,7 @@ pub fn load<S: Simd>(_simd: S, values: &[f32]) -> S::f32s {
 #[inline(always)]
 pub fn run_panels<S: Simd>(
     simd: S,
-    scratch: &[f32],
-    pixels: &[(usize, usize)],
+    (scratch, pixels): (&[f32], &[(usize, usize)]),
     class: &Class,
     weights: &[f32],
     (rows, columns, width): (usize, usize, usize),

@@ -72,6 +72,7 @@ impl Multiply<'_, '_, '_> {
 
 /// `M` rows of x, `x_stride` apart, times `w`, into rows of y.
 #[inline(always)]
+#[allow(clippy::manual_memcpy, reason = "a copy of an array of vectors goes through memory")]
 pub(super) fn rows_of<S: Simd, const M: usize, const NV: usize>(
     simd: S,
     x: &[f32],
