@@ -17,7 +17,8 @@
 //! 4. The usual numbers of channels are compiled with their loops unrolled and unchecked.
 //! 5. Products ask for the next images and for the lines that results are stored to ([`Asked`]).
 //!
-//! Errors against `f64` stay below 2e-5 of the largest output (direct: 2e-6): the transforms' constants add a few bits of rounding.
+//! Errors against `f64` stay below 2e-5 of the largest output (direct: 2e-6) up to some hundred channels: the transforms' constants add a few
+//! bits of rounding. Long sums add theirs: 4.4e-5 with 2,032 channels.
 
 mod form;
 pub mod multiply;
