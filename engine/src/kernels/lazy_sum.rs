@@ -7,6 +7,7 @@
 
 use super::conv2d::columns::{Columns, Vector};
 use super::conv2d::load::Activation;
+use super::conv2d::mask::{relu as relu_grad, relu6 as relu6_grad};
 use super::moments::{self, Partial};
 use super::simd::{Level, run};
 use crate::grad::channel_chunk;
@@ -168,6 +169,9 @@ pub fn backward(
             let Chunk(terms, channels, activation, y, grad) = self;
             let mut shift = vec![0.0; channels];
             let mut scales: Vec<_> = terms.iter().map(|t| t.affine.map(|_| vec![0.0; channels])).collect();
+            if activation == Activation::Identity && terms.iter().all(|t| t.affine.is_none()) {
+                return vec![None; terms.len()];
+            }
             let rows = block_rows(channels);
             for (block, grad) in grad.chunks_mut(rows * channels).enumerate() {
                 let at = block * rows * channels;
@@ -199,19 +203,15 @@ pub fn backward(
 /// Masks rows of `grad` by the activation at `y` (which the identity does not need), and adds their sums to `shift`.
 #[inline(always)]
 fn mask<S: Simd>(simd: S, activation: Activation, y: &[f32], channels: usize, grad: &mut [f32], shift: &mut [f64]) {
-    let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
     let columns = Columns::new(channels, S::F32_LANES);
     for index in 0..columns.vectors() {
         let vector = Vector::new(simd, columns, index);
-        let mut sum = zero;
+        let mut sum = simd.splat_f32s(0.0);
         for at in (0..grad.len()).step_by(channels) {
             let mut g = vector.read(simd, grad, at);
             if activation != Activation::Identity {
                 let y = vector.read(simd, y, at);
-                g = simd.select_f32s(simd.greater_than_f32s(y, zero), g, zero);
-                if activation == Activation::Relu6 {
-                    g = simd.select_f32s(simd.less_than_f32s(y, six), g, zero);
-                }
+                g = if activation == Activation::Relu { relu_grad(simd, y, g) } else { relu6_grad(simd, y, g) };
                 vector.write(simd, grad, at, g);
             }
             sum = simd.add_f32s(sum, g);

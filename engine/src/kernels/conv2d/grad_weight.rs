@@ -4,7 +4,7 @@ use super::ConvSize;
 use super::backward::Shared;
 use super::load::maps_row;
 use super::plan::Plan;
-use super::tile::outer;
+use super::tile::add_outer;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{apart, has_many_registers};
 use pulp::{Simd, WithSimd};
@@ -228,27 +228,15 @@ impl Outer<'_> {
                 let dy = &dy[(image * size.h_out + y) * size.w_out..][..size.w_out];
                 if size.stride == 1 {
                     for (x, dy) in x[..size.w_out].iter().zip(dy) {
-                        add_outer(simd, &mut sum, x, dy);
+                        add_outer(simd, &mut sum, x, *dy);
                     }
                 } else {
                     for (x, dy) in x.iter().step_by(size.stride).zip(dy) {
-                        add_outer(simd, &mut sum, x, dy);
+                        add_outer(simd, &mut sum, x, *dy);
                     }
                 }
             }
         }
         sum
-    }
-}
-
-#[inline(always)]
-fn add_outer<S: Simd, const M: usize, const NV: usize>(
-    simd: S,
-    sum: &mut [[S::f32s; NV]; M],
-    x: &[f32; M],
-    dy: &[S::f32s; NV],
-) {
-    for i in 0..M {
-        sum[i] = outer(simd, sum[i], x[i], *dy);
     }
 }

@@ -143,6 +143,19 @@ pub fn outer<S: Simd, const NV: usize>(simd: S, mut acc: [S::f32s; NV], x: f32, 
     acc
 }
 
+/// `acc[i] += x[i] * w`
+#[inline(always)]
+pub fn add_outer<S: Simd, const M: usize, const NV: usize>(
+    simd: S,
+    acc: &mut [[S::f32s; NV]; M],
+    x: &[f32; M],
+    w: [S::f32s; NV],
+) {
+    for i in 0..M {
+        acc[i] = outer(simd, acc[i], x[i], w);
+    }
+}
+
 impl Store<'_> {
     /// The same place, for one more piece of work.
     pub fn reborrow(&mut self) -> Store<'_> {
@@ -191,7 +204,8 @@ pub fn load<S: Simd>(_simd: S, values: &[f32]) -> S::f32s {
     S::as_simd_f32s(values).0[0]
 }
 
-/// All panels of all groups, asking for a step of `ahead` with each tile: `weights` as [`pack_panels`] leaves them, `(rows, columns)` of a group in panels of `width`.
+/// All panels of all groups: `weights` as [`pack_panels`] leaves them, `(rows, columns)` of a group in panels of `width`. Asks for a step of
+/// `ahead` with each tile.
 #[inline(always)]
 pub fn run_panels<S: Simd>(
     simd: S,

@@ -226,6 +226,7 @@ fn instruction_sets_and_numbers_of_threads_agree_bit_for_bit() {
         };
         let native = all(Level::Native, 1);
         assert_eq!(bits(&native), bits(&all(Level::Portable, 1)), "{size:?}");
+        assert_eq!(bits(&native), bits(&all(Level::Avx2, 1)), "{size:?}");
         assert_eq!(bits(&native), bits(&all(Level::Native, 3)), "{size:?}");
     }
 }

@@ -1,9 +1,9 @@
 //! grad_weight of a block of pixels: outer products of two operands' rows, summed over the rows.
 
-use super::tile::{Rows, step};
+use super::tile::Rows;
 use crate::kernels::ahead::{Ahead, Lines, ask};
 use crate::kernels::conv2d::columns::Columns;
-use crate::kernels::conv2d::tile::load;
+use crate::kernels::conv2d::tile::{add_outer, load};
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -132,21 +132,21 @@ impl<const M: usize, const NV: usize> WithSimd for Of<'_, M, NV> {
         let mut acc = [[simd.splat_f32s(0.0); NV]; M];
         if wide.len < S::F32_LANES {
             for (x, y) in x.iter().zip(y) {
-                add_row(simd, &mut acc, x, [simd.partial_load_f32s(&y[..wide.len]); NV]);
+                add_outer(simd, &mut acc, x, [simd.partial_load_f32s(&y[..wide.len]); NV]);
             }
         } else if second == start + (NV - 1) * S::F32_LANES {
             for (x, y) in x.iter().zip(y) {
                 ask(asked, at);
                 at += stride;
                 let y = S::as_simd_f32s(&y[start..][..NV * S::F32_LANES]).0;
-                add_row(simd, &mut acc, x, std::array::from_fn(|j| y[j]));
+                add_outer(simd, &mut acc, x, std::array::from_fn(|j| y[j]));
             }
         } else {
             // The second overlaps the first.
             for (x, y) in x.iter().zip(y) {
                 let first = load(simd, &y[start..]);
                 let second = load(simd, &y[second..]);
-                add_row(simd, &mut acc, x, std::array::from_fn(|j| if j == 0 { first } else { second }));
+                add_outer(simd, &mut acc, x, std::array::from_fn(|j| if j == 0 { first } else { second }));
             }
         }
         let sums = S::as_mut_simd_f32s(sums).0.as_chunks_mut::<NV>().0;
@@ -161,17 +161,5 @@ impl<const M: usize, const NV: usize> WithSimd for Of<'_, M, NV> {
                 sums[j] = simd.add_f32s(sums[j], acc[j]);
             }
         }
-    }
-}
-
-#[inline(always)]
-fn add_row<S: Simd, const M: usize, const NV: usize>(
-    simd: S,
-    acc: &mut [[S::f32s; NV]; M],
-    x: &[f32; M],
-    y: [S::f32s; NV],
-) {
-    for i in 0..M {
-        acc[i] = step(simd, acc[i], x[i], y);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::kernels::ahead::{Ahead, Lines, ask};
 use crate::kernels::conv2d::columns::Columns;
-use crate::kernels::conv2d::tile::MR;
+use crate::kernels::conv2d::tile::{MR, outer};
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 
@@ -213,7 +213,7 @@ fn product_of<S: Simd, const M: usize, const NV: usize, const ASK: bool>(
             at += stride;
         }
         for i in 0..M {
-            sums[i] = step(simd, sums[i], cut[i][k], weights[k]);
+            sums[i] = outer(simd, sums[i], cut[i][k], weights[k]);
         }
     }
     sums
@@ -224,14 +224,4 @@ fn product_of<S: Simd, const M: usize, const NV: usize, const ASK: bool>(
 fn halves<T: Copy>(sums: [T; 2 * MR]) -> ([T; MR], [T; MR]) {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = sums;
     ([a, b, c, d, e, f], [g, h, i, j, k, l])
-}
-
-/// `sums + x * w`
-#[inline(always)]
-pub fn step<S: Simd, const NV: usize>(simd: S, sums: [S::f32s; NV], x: f32, w: [S::f32s; NV]) -> [S::f32s; NV] {
-    let (x, mut sums) = (simd.splat_f32s(x), sums);
-    for i in 0..NV {
-        sums[i] = simd.mul_add_f32s(x, w[i], sums[i]);
-    }
-    sums
 }

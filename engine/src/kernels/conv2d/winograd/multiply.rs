@@ -1,6 +1,6 @@
 //! The 36 matrix products.
 
-use super::super::tile::{MR, add_product, load, outer};
+use super::super::tile::{MR, add_outer, add_product, load};
 use super::{POSITIONS, Place};
 use crate::kernels::ahead::Ahead;
 use crate::kernels::simd::{apart, has_many_registers};
@@ -191,9 +191,7 @@ impl<const M: usize> RowsOf<'_, M> {
             for (x, dy) in x.chunks_exact(x_stride).zip(dy.chunks_exact(dy_stride)) {
                 let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..NV * lanes)) else { break };
                 let Some(dy) = S::as_simd_f32s(dy).0.first_chunk::<NV>() else { break };
-                for i in 0..M {
-                    acc[i] = outer(simd, acc[i], x[i], *dy);
-                }
+                add_outer(simd, &mut acc, x, *dy);
             }
             let len = (c_out - start).min(NV * lanes);
             for (i, acc) in acc.into_iter().enumerate() {

@@ -1,6 +1,6 @@
 //! grad_weight between one panel of input and one of output channels.
 
-use super::super::tile::outer;
+use super::super::tile::add_outer;
 use super::form;
 use super::multiply::tile_rows;
 use crate::kernels::scratch::Scratch;
@@ -103,9 +103,7 @@ impl<const W: usize, const M: usize, const NV: usize> WithSimd for Sums<'_, W, M
                 for (x, dy) in x.chunks(at.x.tile).zip(dy.chunks(at.dy.tile)) {
                     let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..NV * lanes)) else { break };
                     let Some(dy) = S::as_simd_f32s(dy).0.first_chunk::<NV>() else { break };
-                    for i in 0..M {
-                        acc[i] = outer(simd, acc[i], x[i], *dy);
-                    }
+                    add_outer(simd, &mut acc, x, *dy);
                 }
             }
             let (out, _) = S::as_mut_simd_f32s(sums);
