@@ -7,8 +7,11 @@
 //! Each thread that builds tensors has a pool of its own. Buffers know their pool and return to it from any
 //! thread, so what a piece of work holds is counted exactly, whatever else the process does.
 
+mod values;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use values::Values;
 
 /// Values start at a multiple of this many bytes, so that a vector load never straddles two cache lines.
 const ALIGNMENT: usize = 64;
@@ -30,7 +33,7 @@ pub struct Stats {
 #[derive(Default)]
 struct State {
     /// Free buffers by length.
-    free: BTreeMap<usize, Vec<Vec<f32>>>,
+    free: BTreeMap<usize, Vec<Values>>,
     stats: Stats,
 }
 
@@ -74,8 +77,7 @@ pub fn trim() {
 
 /// `len` floats of a pool. Dropping it hands them back.
 pub(crate) struct Buffer {
-    values: Vec<f32>,
-    offset: usize,
+    values: Values,
     len: usize,
     pool: Arc<Pool>,
 }
@@ -113,50 +115,44 @@ impl Buffer {
             if list.is_empty() {
                 state.free.remove(&found);
             }
-            let bytes = values.len() * size_of::<f32>();
+            let bytes = values.bytes();
             state.stats.free -= bytes;
             state.stats.live += bytes;
             state.stats.peak = state.stats.peak.max(state.stats.live);
             drop(state);
-            Ok(Buffer::over(values, len, pool.clone()))
+            Ok(Buffer { values, len, pool: pool.clone() })
         })
     }
 
     fn allocate(len: usize, pool: Arc<Pool>) -> Buffer {
-        let values = vec![0.0; len + SLACK];
-        let bytes = values.len() * size_of::<f32>();
+        let nth = pool.lock().stats.allocations;
+        let values = Values::zeros(len, nth);
+        let bytes = values.bytes();
         let mut state = pool.lock();
         state.stats.allocations += 1;
         state.stats.live += bytes;
         state.stats.peak = state.stats.peak.max(state.stats.live);
         drop(state);
-        Buffer::over(values, len, pool)
-    }
-
-    fn over(values: Vec<f32>, len: usize, pool: Arc<Pool>) -> Buffer {
-        // `align_offset` may decline to answer; an unaligned start is only slower.
-        let offset = values.as_ptr().align_offset(ALIGNMENT).min(values.len() - len);
-        Buffer { values, offset, len, pool }
+        Buffer { values, len, pool }
     }
 
     pub fn as_slice(&self) -> &[f32] {
-        &self.values[self.offset..self.offset + self.len]
+        &self.values.as_slice()[..self.len]
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.values[self.offset..self.offset + self.len]
+        &mut self.values.as_mut_slice()[..self.len]
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
-        let bytes = values.len() * size_of::<f32>();
+        let bytes = values.bytes();
         let mut state = self.pool.lock();
         state.stats.live -= bytes;
         state.stats.free += bytes;
-        // Filed under what it can hold, so that an aligned start still fits.
-        state.free.entry(values.len() - SLACK).or_default().push(values);
+        state.free.entry(values.len()).or_default().push(values);
     }
 }
 
