@@ -70,22 +70,22 @@ pub fn partial<S: Simd>(simd: S, rows: &[f32], channels: usize) -> Partial {
 
 /// Mean, then biased variance, per channel, of all pieces together, merged in order. Zeros if there are no rows.
 pub fn merge(pieces: &[Partial], channels: usize) -> Vec<f32> {
-    let mut out = vec![0.0; 2 * channels];
-    for c in 0..channels {
-        let (mut rows, mut mean, mut m2) = (0.0f64, 0.0f64, 0.0f64);
-        for piece in pieces.iter().filter(|p| p.rows > 0) {
-            let m = piece.rows as f64;
-            let delta = f64::from(piece.mean[c]) - mean;
-            let total = rows + m;
-            mean += delta * m / total;
-            m2 += f64::from(piece.m2[c]) + delta * delta * rows * m / total;
-            rows = total;
+    // Piece by piece and not channel by channel, where each merge would wait for the one before.
+    let (mut rows, mut mean, mut m2) = (0.0f64, vec![0.0f64; channels], vec![0.0f64; channels]);
+    for piece in pieces.iter().filter(|p| p.rows > 0) {
+        let m = piece.rows as f64;
+        let total = rows + m;
+        let (share, both) = (m / total, rows * m / total);
+        for (((mean, m2), &piece_mean), &piece_m2) in mean.iter_mut().zip(&mut m2).zip(&piece.mean).zip(&piece.m2) {
+            let delta = f64::from(piece_mean) - *mean;
+            *mean += delta * share;
+            *m2 += f64::from(piece_m2) + delta * delta * both;
         }
-        out[c] = mean as f32;
-        // Rounding can leave a constant channel a hair below zero; NaN must stay.
-        out[channels + c] = if m2 < 0.0 { 0.0 } else { (m2 / rows.max(1.0)) as f32 };
+        rows = total;
     }
-    out
+    // Rounding can leave a constant channel a hair below zero; NaN must stay.
+    let variance = m2.into_iter().map(|m2| if m2 < 0.0 { 0.0 } else { (m2 / rows.max(1.0)) as f32 });
+    mean.iter().map(|&mean| mean as f32).chain(variance).collect()
 }
 
 /// Moments of a whole map, in one pass.

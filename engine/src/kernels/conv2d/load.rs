@@ -15,6 +15,15 @@ pub enum Activation {
     Relu6,
 }
 
+/// What values an activation is confined to, if any.
+pub fn bounds(activation: Activation) -> Option<(f32, f32)> {
+    match activation {
+        Activation::Identity => None,
+        Activation::Relu => Some((0.0, f32::INFINITY)),
+        Activation::Relu6 => Some((0.0, 6.0)),
+    }
+}
+
 /// Feature maps that are read as their concatenation, each value `v` of channel `c` as
 /// `activation(scale[c]*v + shift[c])`.
 #[derive(Clone, Copy)]

@@ -4,9 +4,9 @@ use super::super::ConvSize;
 use super::super::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
 use super::super::load::{Activation, maps_row};
 use super::super::mask::Finish;
-use super::pixels::{Next, Row, Sources, Target};
+use super::pixels::{Band, Sources, Target};
 use super::rows::{Gradient, Input, Ring, RingShape};
-use super::{Class, Taps, images_per_task, is_empty, pack_weights};
+use super::{Class, Taps, band_rows, images_per_task, is_empty, pack_weights};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel::sweep;
@@ -93,6 +93,16 @@ impl Window {
         Window { classes: (0..stride).flat_map(|y| (0..stride).map(move |x| class(y, x))).collect() }
     }
 
+    /// The remainder of row and column of each class.
+    fn remainders(&self, stride: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        (0..stride).flat_map(move |y| (0..stride).map(move |x| (y, x)))
+    }
+
+    /// The first row or column from `from` on whose remainder is this one.
+    fn first(&self, size: &ConvSize, from: usize, remainder: usize) -> usize {
+        from + (remainder + size.stride - (from + size.padding) % size.stride) % size.stride
+    }
+
     /// The ring of dy.
     fn ring(&self, size: &ConvSize, lanes: usize) -> RingShape {
         let reach = |of: fn(&Class) -> usize| self.classes.iter().map(of).max().unwrap_or(0);
@@ -101,7 +111,7 @@ impl Window {
             height: size.h_out,
             width: size.w_out,
             channels: size.c_out,
-            kept: reach(|class| class.reach_y) + 1,
+            kept: reach(|class| class.reach_y) + 1 + (band_rows(size.w, size.c_in) - 1).div_ceil(size.stride),
             left,
             columns: left + size.w_out.max((size.w - 1 + size.padding) / size.stride + 1),
             lanes,
@@ -152,24 +162,24 @@ impl WithSimd for Chunk<'_, '_> {
             scale: vec![0.0; channels],
             shift: vec![0.0; channels],
         };
-        // A single map is read and its gradient written where they are; several meet in a line of their own.
+        // A single map is read and its gradient written where they are; several meet in rows of their own.
         let single = input.single();
         let row_len = size.w * channels;
-        let line_len = if single.is_some() { 0 } else { row_len };
-        let lengths = [ring.len(), line_len, line_len, padded, padded];
+        let lines_len = if single.is_some() { 0 } else { band_rows(size.w, size.c_in) * row_len };
+        let lengths = [ring.len(), lines_len, lines_len, padded, padded];
         let mut memory = Scratch::new(lengths);
-        let [ring_values, x_line, grad_line, scale_sums, shift_sums] = memory.split(lengths);
+        let [ring_values, x_lines, grad_lines, scale_sums, shift_sums] = memory.split(lengths);
         let mut rows = Ring::new(*ring, ring_values);
         scale_sums.fill(0.0);
         shift_sums.fill(0.0);
-        let mut starts = Vec::with_capacity(size.k_h * size.k_w);
+        let mut starts = vec![];
         for image in range.clone() {
             let done = image - range.start;
             rows.restart();
             let mut entered = 0;
-            for y in 0..size.h {
-                let (q, remainder) = ((y + size.padding) / size.stride, (y + size.padding) % size.stride);
-                while let Some((row, values)) = rows.enter(q + 1) {
+            for y in (0..size.h).step_by(band_rows(size.w, size.c_in)) {
+                let band = y..(y + band_rows(size.w, size.c_in)).min(size.h);
+                while let Some((row, values)) = rows.enter((band.end - 1 + size.padding) / size.stride + 1) {
                     entered = row + 1;
                     gradient.enter(simd, ring, (image * size.h_out + row) * size.w_out, values);
                     if pass.needs_bias {
@@ -181,35 +191,42 @@ impl WithSimd for Chunk<'_, '_> {
                 let map = match single {
                     Some(map) => &map[first * channels..],
                     None => {
-                        maps_row(simd, &pass.input, channels, first, x_line);
-                        &*x_line
+                        maps_row(simd, &pass.input, channels, first, &mut x_lines[..band.len() * row_len]);
+                        &*x_lines
                     }
                 };
-                for (x, class) in window.classes[remainder * size.stride..][..size.stride].iter().enumerate() {
-                    let tap = window.classes[..remainder * size.stride + x].iter().map(|c| c.taps.len()).sum();
-                    let first_x = (x + size.stride - size.padding % size.stride) % size.stride;
+                // Each class asks for a share of what follows: for as many pixels as it has.
+                let mut shares = 0;
+                for ((of_y, of_x), class) in window.remainders(size.stride).zip(&window.classes) {
+                    let tap = window.classes[..of_y * size.stride + of_x].iter().map(|c| c.taps.len()).sum();
+                    // Rows and columns of its pixels.
+                    let first_y = window.first(size, band.start, of_y);
+                    let (first_x, of_rows) = (window.first(size, 0, of_x), (first_y..band.end).step_by(size.stride));
+                    if of_rows.len() == 0 {
+                        continue;
+                    }
                     let left = ring.left + (first_x + size.padding) / size.stride - class.reach_x;
-                    let start = |&(row, column): &(usize, usize)| {
-                        rows.start((q + row).wrapping_sub(class.reach_y)) + left + column
-                    };
                     starts.clear();
-                    starts.extend(class.runs.iter().map(start));
-                    // What enters the ring with the next row of pixels, if anything does.
-                    let enters = x == 0 && remainder + 1 == size.stride;
-                    let entering = |map| Next {
-                        map,
-                        start: (image * size.h_out + entered) * size.w_out * channels,
-                        distance: channels,
-                    };
-                    let next_row =
-                        |map| Next { map, start: row_len + first_x * channels, distance: size.stride * channels };
+                    for y in of_rows.clone() {
+                        let q = (y + size.padding) / size.stride;
+                        let start = |&(row, column): &(usize, usize)| {
+                            rows.start((q + row).wrapping_sub(class.reach_y)) + left + column
+                        };
+                        starts.extend(class.runs.iter().map(start));
+                    }
+                    let row = (first_y - band.start) * row_len;
+                    let pixels = size.w.saturating_sub(first_x).div_ceil(size.stride);
+                    let share = shares;
+                    shares += of_rows.len() * pixels * channels;
+                    // What enters the ring with the next band.
+                    let entering = |map| (map, (image * size.h_out + entered) * size.w_out * channels);
                     let affine_of = pass.grad_output.affine_of.map(|(map, ..)| map);
                     let sources = Sources {
-                        map,
+                        map: map.get(row..).unwrap_or_default(),
                         next: [
-                            single.map(|_| next_row(map)),
-                            enters.then_some(entering(pass.grad_output.grad)),
-                            affine_of.filter(|_| enters).map(entering),
+                            single.map(|_| (map, band.len() * row_len + share)),
+                            (share == 0).then_some(entering(pass.grad_output.grad)),
+                            affine_of.filter(|_| share == 0).map(entering),
                         ],
                         affine: if single.is_some() { input.affine.as_ref() } else { None },
                         activation: if single.is_some() { pass.input.activation } else { Activation::Identity },
@@ -221,20 +238,29 @@ impl WithSimd for Chunk<'_, '_> {
                         first_tap: tap,
                     };
                     let target = match (single, &mut grad_maps[..]) {
-                        (None, _) => needs_input.then_some((&mut *grad_line, Write::Store)),
+                        (None, _) => needs_input.then_some((&mut *grad_lines, Write::Store)),
                         (_, [Some((grad, write))]) => Some((&mut grad[at..], *write)),
                         _ => None,
                     };
-                    let row = Row {
+                    let of_class = Band {
                         sources,
                         channels,
                         first: first_x,
                         stride: size.stride,
-                        pixels: size.w.saturating_sub(first_x).div_ceil(size.stride),
-                        target: target.map(|(out, write)| Target { out, next: row_len, write, scale_sums, shift_sums }),
+                        pixels,
+                        rows: of_rows.len(),
+                        row_stride: size.stride * row_len,
+                        target: target.map(|(out, write)| Target {
+                            out: out.get_mut(row..).unwrap_or_default(),
+                            next: band.len() * row_len - row + share,
+                            write,
+                            scale_sums,
+                            shift_sums,
+                        }),
                         grad_weight: pass.needs_weight.then_some(&mut *partial),
+                        asked: 0,
                     };
-                    row.dispatch(simd, class.run_len);
+                    of_class.dispatch(simd, class.run_len);
                 }
                 if single.is_none() && *needs_input {
                     let mut start = 0;
@@ -242,17 +268,18 @@ impl WithSimd for Chunk<'_, '_> {
                         let of_map = start..start + c;
                         start += c;
                         let Some((grad, write)) = grad else { continue };
+                        let pixels = band.len() * size.w;
                         let finish = Finish {
-                            grad_input: grad_line,
+                            grad_input: grad_lines,
                             stride: channels,
                             start: of_map.start,
-                            map: &map[first * c..][..size.w * c],
+                            map: &map[first * c..][..pixels * c],
                             affine: pass.input.affine.map(|(a, b)| (&a[of_map.clone()], &b[of_map.clone()])),
                             activation: pass.input.activation,
-                            out: &mut grad[(done * size.h + y) * size.w * c..][..size.w * c],
+                            out: &mut grad[(done * size.h + y) * size.w * c..][..pixels * c],
                             write: *write,
                         };
-                        finish.run(simd, size.w, &mut sums.scale[of_map.clone()], &mut sums.shift[of_map]);
+                        finish.run(simd, pixels, &mut sums.scale[of_map.clone()], &mut sums.shift[of_map]);
                     }
                 }
             }

@@ -29,10 +29,17 @@ pub(super) use backward::backward;
 pub(super) use forward::forward;
 
 use super::ConvSize;
+use crate::kernels::ahead::LINE;
 use pulp::Simd;
+use std::ops::Range;
 
 /// Pixels of a tile.
 const TILE: usize = 4;
+
+/// Pixels and floats of a band of rows, at most, unless it is a single row: enough that what belongs to the channels is read once for many
+/// pixels, and so few that L2 holds a band and the next one of all maps.
+const BAND_PIXELS: usize = 64;
+const BAND_FLOATS: usize = 8 * 1024;
 
 /// Pixels of one task, about; small images go several at a time.
 const TASK_PIXELS: usize = 128;
@@ -126,6 +133,22 @@ fn store<S: Simd>(simd: S, row: &mut [f32], at: usize, len: usize, v: S::f32s) {
     } else {
         simd.partial_store_f32s(&mut row[at..][..len], v);
     }
+}
+
+/// The vectors of channels that share a cache line, line by line. All pixels of a row go through one line, then through the next: what
+/// belongs to the channels, weights and sums, then stays in registers or L1, and so does a window's part of the ring.
+#[inline(always)]
+fn lines<S: Simd>(vectors: usize) -> impl Iterator<Item = Range<usize>> {
+    let each = LINE / S::F32_LANES;
+    (0..vectors).step_by(each).map(
+        #[inline(always)]
+        move |v| v..vectors.min(v + each),
+    )
+}
+
+/// Rows of `width` pixels that go through a line of channels together.
+fn band_rows(width: usize, channels: usize) -> usize {
+    (BAND_FLOATS / (width * channels).max(1)).min(BAND_PIXELS / width.max(1)).max(1)
 }
 
 /// Images of a task, at least one.

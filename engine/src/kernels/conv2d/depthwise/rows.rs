@@ -1,6 +1,6 @@
 //! The ring of rows that a window slides over.
 
-use super::super::load::{Activation, GradTerms, Maps, maps_row};
+use super::super::load::{GradTerms, Maps, bounds, maps_row};
 use super::pad_channels;
 use pulp::Simd;
 
@@ -45,9 +45,15 @@ impl RingShape {
 }
 
 impl<'a> Ring<'a> {
-    /// An empty ring, of unspecified `values`.
+    /// An empty ring, of unspecified `values`: what rows that enter do not fill becomes zeros.
     pub fn new(shape: RingShape, values: &'a mut [f32]) -> Ring<'a> {
-        values.fill(0.0);
+        let (rows, zeros) = values.split_at_mut(shape.kept * shape.row_len());
+        zeros.fill(0.0);
+        for row in rows.chunks_exact_mut(shape.columns * shape.lanes) {
+            let (left, rest) = row.split_at_mut(shape.left * shape.lanes);
+            left.fill(0.0);
+            rest[shape.width * shape.lanes..].fill(0.0);
+        }
         Ring { shape, values, next: 0 }
     }
 
@@ -152,15 +158,6 @@ impl<'a> Input<'a> {
                 );
             }
         }
-    }
-}
-
-/// What values an activation is confined to, if any.
-pub(super) fn bounds(activation: Activation) -> Option<(f32, f32)> {
-    match activation {
-        Activation::Identity => None,
-        Activation::Relu => Some((0.0, f32::INFINITY)),
-        Activation::Relu6 => Some((0.0, 6.0)),
     }
 }
 
