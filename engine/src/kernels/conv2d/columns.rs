@@ -93,6 +93,12 @@ impl<S: Simd> Vector<S> {
         self.len == S::F32_LANES && self.kept.is_none()
     }
 
+    /// Whether all lanes are channels, though some may be those of the vector before.
+    #[inline(always)]
+    pub fn is_full(&self) -> bool {
+        self.len == S::F32_LANES
+    }
+
     /// From a row that begins at `at`.
     #[inline(always)]
     pub fn read(&self, simd: S, values: &[f32], at: usize) -> S::f32s {

@@ -119,8 +119,8 @@ pub fn relu<S: Simd>(simd: S, v: S::f32s, g: S::f32s) -> S::f32s {
 #[inline(always)]
 pub fn relu6<S: Simd>(simd: S, v: S::f32s, g: S::f32s) -> S::f32s {
     let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
-    let g = simd.select_f32s(simd.greater_than_f32s(v, zero), g, zero);
-    simd.select_f32s(simd.less_than_f32s(v, six), g, zero)
+    let within = simd.and_m32s(simd.greater_than_f32s(v, zero), simd.less_than_f32s(v, six));
+    simd.select_f32s(within, g, zero)
 }
 
 /// Adds each lane of a vector to its own total.

@@ -126,11 +126,9 @@ impl SumsOf {
     }
 }
 
-/// Rows of a block: as many as half of L2 holds of both operands.
-fn block_rows(size: &ConvSize) -> usize {
-    let rows = 64 * 1024 / (size.c_in + size.c_out).max(1);
-    rows.clamp(8 * MR, 20 * MR) / MR * MR
-}
+/// Rows of a block: few enough that L1 or near it holds what a tile reads of both operands, and enough for the sums, which each block
+/// reads and writes.
+const BLOCK: usize = 8 * MR;
 
 /// What all chunks share.
 struct Shared<'a> {
@@ -184,7 +182,7 @@ impl WithSimd for Chunk<'_, '_> {
         let copies_dy = !plain_dy || shares(size.c_out, !shared.transposed);
         let copies_x = pass.needs_weight && (!plain || shares(size.c_in, shared.transposed));
         let fused = shared.needs_input && size.stride == 1 && pass.input.maps.len() == 1;
-        let (x_stride, dy_stride, block) = (row_stride(size.c_in), row_stride(size.c_out), block_rows(size));
+        let (x_stride, dy_stride, block) = (row_stride(size.c_in), row_stride(size.c_out), BLOCK);
         let lengths = [
             if copies_dy { block * dy_stride } else { 0 },
             if copies_x { block * x_stride } else { 0 },
@@ -367,12 +365,15 @@ impl<S: Simd> Finish<S> for Mask<'_> {
         count: usize,
         tile: [[S::f32s; NV]; MR],
     ) {
-        if count < MR || !state.vectors[NV - 1].is_whole() {
+        // A vector that overlaps the one before stores what that stored, but would add it once more.
+        let last = state.vectors[NV - 1];
+        if count < MR || !(last.is_whole() || last.is_full() && self.write == Write::Store) {
             return apart(simd, Ragged { simd, mask: self, state, first, count, tile });
         }
         let (start, channels) = (state.vectors[0].start, self.channels);
+        let offset = [0, state.vectors[1].start - start];
         let at = first * channels + start;
-        let len = (MR - 1) * channels + NV * S::F32_LANES;
+        let len = (MR - 1) * channels + offset[NV - 1] + S::F32_LANES;
         for i in 0..MR {
             for line in (0..NV * S::F32_LANES).step_by(LINE) {
                 ask(self.out, at + (ROWS_AHEAD + i) * channels + line);
@@ -381,18 +382,18 @@ impl<S: Simd> Finish<S> for Mask<'_> {
         let out = &mut self.out[at..][..len];
         let Some(map) = self.map else {
             for i in 0..MR {
-                let (out, _) = S::as_mut_simd_f32s(&mut out[i * channels..][..NV * S::F32_LANES]);
                 for v in 0..NV {
+                    let out = &mut S::as_mut_simd_f32s(&mut out[i * channels + offset[v]..][..S::F32_LANES]).0[0];
                     let (scale, t) = (state.values[v][0], tile[i][v]);
-                    out[v] = match self.write {
+                    *out = match self.write {
                         Write::Store => simd.mul_f32s(scale, t),
-                        Write::Add => simd.mul_add_f32s(scale, t, out[v]),
+                        Write::Add => simd.mul_add_f32s(scale, t, *out),
                     };
                 }
             }
             return;
         };
-        let masked = Masked { simd, state, tile: &tile, map: &map[at..][..len], out, channels };
+        let masked = Masked { simd, state, tile: &tile, map: &map[at..][..len], out, channels, offset };
         match (self.activation, self.write) {
             (Activation::Identity, Write::Store) => masked.run::<false>(
                 #[inline(always)]
@@ -429,17 +430,19 @@ struct Masked<'a, S: Simd, const NV: usize> {
     map: &'a [f32],
     out: &'a mut [f32],
     channels: usize,
+    /// Of the second vector from the first.
+    offset: [usize; 2],
 }
 
 impl<S: Simd, const NV: usize> Masked<'_, S, NV> {
     /// Masks, adds to the sums and stores vector by vector: a tile waiting to be stored would leave the sums no registers.
     #[inline(always)]
     fn run<const ADD: bool>(self, mask: impl Fn(S, S::f32s, S::f32s) -> S::f32s) {
-        let Masked { simd, state, tile, map, out, channels } = self;
+        let Masked { simd, state, tile, map, out, channels, offset } = self;
         for v in 0..NV {
             let [scale, shift, mut sum_scale, mut sum_shift] = state.values[v];
             for i in 0..MR {
-                let at = i * channels + v * S::F32_LANES;
+                let at = i * channels + offset[v];
                 let z = S::as_simd_f32s(&map[at..][..S::F32_LANES]).0[0];
                 let t = mask(simd, simd.mul_add_f32s(scale, z, shift), tile[i][v]);
                 sum_shift = simd.add_f32s(sum_shift, t);

@@ -5,7 +5,7 @@ use super::{LoadBlock, ROWS_AHEAD, is_plain, level_for, row_stride};
 use crate::kernels::ahead::{Ahead, LINE, ask};
 use crate::kernels::conv2d::columns::{Columns, Vector};
 use crate::kernels::conv2d::forward::Forward;
-use crate::kernels::conv2d::tile::MR;
+use crate::kernels::conv2d::tile::{MR, load};
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
@@ -159,25 +159,27 @@ impl<S: Simd> Finish<S> for Store<'_> {
         mut tile: [[S::f32s; NV]; MR],
     ) {
         let row = self.done + first;
-        if count < MR || !state.vectors[NV - 1].is_whole() {
+        if count < MR || !state.vectors[NV - 1].is_full() {
             return apart(simd, Ragged { simd, store: self, state, row, count, tile });
         }
-        // One loop for each thing to do, so that each unrolls and the tile stays in registers.
+        // One loop for each thing to do, so that each unrolls and the tile stays in registers. A vector that overlaps the one before stores
+        // what that stored.
         let (start, channels) = (state.vectors[0].start, self.channels);
+        let offset = [0, state.vectors[1].start - start];
+        let len = (MR - 1) * channels + offset[NV - 1] + S::F32_LANES;
         if let Some(bias) = self.bias {
-            let (bias, _) = S::as_simd_f32s(&bias[start..][..NV * S::F32_LANES]);
-            for i in 0..MR {
-                for v in 0..NV {
-                    tile[i][v] = simd.add_f32s(tile[i][v], bias[v]);
+            for v in 0..NV {
+                let bias = load(simd, &bias[start + offset[v]..]);
+                for i in 0..MR {
+                    tile[i][v] = simd.add_f32s(tile[i][v], bias);
                 }
             }
         }
         if let Some(add) = self.add {
-            let add = &add[(self.first + row) * channels + start..][..(MR - 1) * channels + NV * S::F32_LANES];
+            let add = &add[(self.first + row) * channels + start..][..len];
             for i in 0..MR {
-                let (add, _) = S::as_simd_f32s(&add[i * channels..][..NV * S::F32_LANES]);
                 for v in 0..NV {
-                    tile[i][v] = simd.add_f32s(tile[i][v], add[v]);
+                    tile[i][v] = simd.add_f32s(tile[i][v], load(simd, &add[i * channels + offset[v]..]));
                 }
             }
         }
@@ -191,11 +193,10 @@ impl<S: Simd> Finish<S> for Store<'_> {
                 ask(self.out, (row + ROWS_AHEAD + i) * channels + start + line);
             }
         }
-        let out = &mut self.out[row * channels + start..][..(MR - 1) * channels + NV * S::F32_LANES];
+        let out = &mut self.out[row * channels + start..][..len];
         for i in 0..MR {
-            let (out, _) = S::as_mut_simd_f32s(&mut out[i * channels..][..NV * S::F32_LANES]);
             for v in 0..NV {
-                out[v] = tile[i][v];
+                S::as_mut_simd_f32s(&mut out[i * channels + offset[v]..][..S::F32_LANES]).0[0] = tile[i][v];
             }
         }
     }

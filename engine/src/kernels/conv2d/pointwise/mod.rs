@@ -39,10 +39,10 @@ pub fn applies(size: &ConvSize) -> bool {
     (size.k_h, size.k_w, size.padding, size.groups) == (1, 1, 0, 1)
 }
 
-/// `level`, or the one with narrower vectors where those of `level` would not be full and the narrower ones would.
+/// `level`, or the one with narrower vectors where one of `level` could not be filled.
 fn level_for(level: Level, channels: &[usize]) -> Level {
-    let fit = |level| channels.iter().all(|c| c.is_multiple_of(lanes(level)));
-    if level == Level::Native && !fit(level) && fit(Level::Avx2) { Level::Avx2 } else { level }
+    let fills = |&c: &usize| c >= lanes(level);
+    if level == Level::Native && !channels.iter().all(fills) { Level::Avx2 } else { level }
 }
 
 /// Index of the input pixel that an output pixel reads.
