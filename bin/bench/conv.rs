@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::{output, pool};
 use engine::kernels::simd::Level;
 use engine::{Algorithm, ConvSize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Convolutions: one shape in one direction, or all shapes of a model
 ///
@@ -175,7 +175,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     // Multiply-adds of the check against `f64`.
     let checked = if single { 2e8 } else { 2e7 };
     pool::with_threads(threads, || {
-        let mut before = peak::fma_peak();
+        let mut peak = Peak::new();
         for Case { size, found_in } in cases {
             let (model, layers) = found_in.unzip();
             for &pass in &passes {
@@ -183,10 +183,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 bench.run();
                 let times = Times::within(Duration::from_secs_f32(seconds), || bench.run());
                 drop(bench);
-                // Before and after, and the better of the two: a machine that changes its clock must not flatter the result.
-                let after = peak::fma_peak();
-                let peak_gflops = after.max(before);
-                before = after;
+                let peak_gflops = peak.now();
                 let gflops = 2.0 * size.macs() as f64 / times.median() / 1e6;
                 // As many images as fit.
                 let images = (checked * size.n as f64 / size.macs() as f64) as usize;
@@ -211,6 +208,31 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// The FMA peak around a measurement.
+struct Peak {
+    gflops: f64,
+    measured: Instant,
+}
+
+impl Peak {
+    /// Of many short measurements few need one of their own.
+    const AGE: Duration = Duration::from_secs(1);
+
+    fn new() -> Peak {
+        Peak { gflops: peak::fma_peak(), measured: Instant::now() }
+    }
+
+    /// Before and after, and the better of the two: a machine that changes its clock must not flatter the result.
+    fn now(&mut self) -> f64 {
+        if self.measured.elapsed() < Peak::AGE {
+            return self.gflops;
+        }
+        let before = self.gflops;
+        *self = Peak::new();
+        self.gflops.max(before)
+    }
 }
 
 fn print(json: bool, report: &Report) -> Result<(), Failure> {
