@@ -100,7 +100,6 @@ impl Bench {
             grad_output: GradTerms { grad: self.grad_output.data(), scale: None, affine_of: None },
             needs_weight: self.pass == Pass::GradWeight,
             needs_bias: false,
-            in_place: false,
         };
         let target = (self.pass == Pass::GradInput).then_some((self.result.data_mut(), Write::Store));
         if let Some(weight) = backward(level, &pass, vec![target]).weight {

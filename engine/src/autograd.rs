@@ -396,14 +396,6 @@ impl Grads<'_> {
         }
     }
 
-    /// Whether nothing explicit has come for input `i`, which wants a gradient: what is added first can be any buffer.
-    pub fn is_fresh(&self, i: usize) -> bool {
-        match &self.inputs[i] {
-            Input::Node(node) => self.pending.get(&node.id).is_none_or(|pending| !pending.grad.has_explicit()),
-            Input::Constant(_) => false,
-        }
-    }
-
     /// Lets an op add into the tape's own buffer in place: `write(buffer, fresh)` must store its contribution where
     /// `fresh`, and add it otherwise. Not called for an input that needs no gradient.
     pub fn accumulate(&mut self, i: usize, write: impl FnOnce(&mut [f32], bool)) {

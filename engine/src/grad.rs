@@ -39,11 +39,6 @@ impl GradOutput {
         GradOutput { shape, grad: None, scale: None, affine_of: None }
     }
 
-    /// Whether there is more than terms left for the reader.
-    pub(crate) fn has_explicit(&self) -> bool {
-        self.grad.is_some()
-    }
-
     /// Shape of the output.
     pub fn shape(&self) -> Shape {
         self.shape

@@ -281,15 +281,11 @@ impl Backward for FusedConv2d {
         } else {
             grad_output
         };
-        let mut terms = grad_output.into_terms();
+        let terms = grad_output.into_terms();
         let channels = self.size.c_out;
         let needs_affine = self.input.affine.is_some() && grads.needs(affine);
         let (needs_weight, needs_bias) = (grads.needs(weight), self.has_bias && grads.needs(bias));
         let maps = self.input.kernel_maps();
-        // Nobody else reads the output's gradient, and the input's can be written over it.
-        let in_place =
-            backward::can_be_in_place(&self.size) && maps.len() == 1 && grads.is_fresh(0) && terms.grad.is_unique();
-        let mut over = in_place.then(|| std::mem::replace(&mut terms.grad, Tensor::zeros([0])));
         let pass = backward::Backward {
             size: self.size,
             algorithm: self.algorithm,
@@ -305,19 +301,9 @@ impl Backward for FusedConv2d {
             },
             needs_weight,
             needs_bias,
-            in_place,
         };
-        let small = match &mut over {
-            Some(grad) => {
-                backward::backward(Level::Native, &pass, vec![Some((grad.data_mut(), backward::Write::Store))])
-            }
-            None => {
-                with_map_grads(&self.input, needs_affine, grads, |maps| backward::backward(Level::Native, &pass, maps))
-            }
-        };
-        if let Some(grad) = over {
-            grads.add(0, grad);
-        }
+        let small =
+            with_map_grads(&self.input, needs_affine, grads, |maps| backward::backward(Level::Native, &pass, maps));
         if let Some(grad) = small.weight {
             grads.add(weight, grad);
         }

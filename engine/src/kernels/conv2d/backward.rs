@@ -32,14 +32,6 @@ pub struct Backward<'a> {
     pub needs_weight: bool,
     /// Whether to compute grad_bias.
     pub needs_bias: bool,
-    /// Whether the explicit part of `grad_output` is in the buffer of the one map's gradient, which is to be stored over it, and `grad` is
-    /// empty: memory is then spared reading what is overwritten. Only where [`can_be_in_place`].
-    pub in_place: bool,
-}
-
-/// Whether the kernels of this size can write the input's gradient over the output's.
-pub fn can_be_in_place(size: &ConvSize) -> bool {
-    size.is_depthwise() && size.stride == 1 && (size.h, size.w, size.c_in) == (size.h_out, size.w_out, size.c_out)
 }
 
 /// Where the gradient of one input map goes; `None` if it is not wanted.
@@ -97,7 +89,6 @@ const MIN_CHUNKS: usize = 4;
 /// Writes the maps' gradients and returns the small ones.
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
     let size = &pass.size;
-    debug_assert!(!pass.in_place || can_be_in_place(size), "no kernel writes over its gradient here");
     if pass.algorithm.is_winograd(size) && winograd::wide::applies(size) {
         return winograd::wide::backward(level, pass, grad_maps);
     }

@@ -20,16 +20,8 @@ fn run(level: Level, algorithm: Algorithm, size: ConvSize) -> [Vec<f32>; 3] {
     let pass = Forward { size, algorithm, input, weight: weight.data(), bias: None, add: None, measure: false };
     forward(level, &pass, &mut y);
     let grad_output = GradTerms { grad: dy.data(), scale: None, affine_of: None };
-    let pass = Backward {
-        size,
-        algorithm,
-        input,
-        weight: weight.data(),
-        grad_output,
-        needs_weight: true,
-        needs_bias: false,
-        in_place: false,
-    };
+    let pass =
+        Backward { size, algorithm, input, weight: weight.data(), grad_output, needs_weight: true, needs_bias: false };
     let targets: Vec<MapGrad> = vec![Some((&mut grad_input, Write::Store))];
     let grad_weight = backward(level, &pass, targets).weight.expect("asked for").data().to_vec();
     [y, grad_input, grad_weight]

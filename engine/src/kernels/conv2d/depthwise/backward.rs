@@ -90,7 +90,17 @@ impl Window {
         let ConvSize { k_h, k_w, dilation, stride, .. } = *size;
         let taps = |k, remainder| Taps::backward(k, dilation, stride, remainder);
         let class = |y, x| Class::new(&taps(k_h, y), &taps(k_w, x), k_w, &[1, 2, 3, 4, 5, 7]);
-        Window { classes: remainders(stride).map(|(y, x)| class(y, x)).collect() }
+        Window { classes: (0..stride).flat_map(|y| (0..stride).map(move |x| class(y, x))).collect() }
+    }
+
+    /// The remainder of row and column of each class.
+    fn remainders(&self, stride: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        (0..stride).flat_map(move |y| (0..stride).map(move |x| (y, x)))
+    }
+
+    /// The first row or column from `from` on whose remainder is this one.
+    fn first(&self, size: &ConvSize, from: usize, remainder: usize) -> usize {
+        from + (remainder + size.stride - (from + size.padding) % size.stride) % size.stride
     }
 
     /// The ring of dy.
@@ -107,16 +117,6 @@ impl Window {
             lanes,
         }
     }
-}
-
-/// The remainders of row and column, class by class.
-fn remainders(stride: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..stride).flat_map(move |y| (0..stride).map(move |x| (y, x)))
-}
-
-/// The first row or column from `from` on with this remainder.
-fn first_of(size: &ConvSize, from: usize, remainder: usize) -> usize {
-    from + (remainder + size.stride - (from + size.padding) % size.stride) % size.stride
 }
 
 struct Shared<'a> {
@@ -181,12 +181,7 @@ impl WithSimd for Chunk<'_, '_> {
                 let band = y..(y + band_rows(size.w, size.c_in)).min(size.h);
                 while let Some((row, values)) = rows.enter((band.end - 1 + size.padding) / size.stride + 1) {
                     entered = row + 1;
-                    let first = (image * size.h_out + row) * size.w_out;
-                    let grad = match &grad_maps[..] {
-                        [Some((grad, _))] if pass.in_place => &grad[(done * size.h_out + row) * row_len..],
-                        _ => &pass.grad_output.grad[first * channels..],
-                    };
-                    gradient.enter(simd, ring, first, grad, values);
+                    gradient.enter(simd, ring, (image * size.h_out + row) * size.w_out, values);
                     if pass.needs_bias {
                         add_row(simd, values, ring, &mut sums.bias);
                     }
@@ -200,15 +195,13 @@ impl WithSimd for Chunk<'_, '_> {
                         &*x_lines
                     }
                 };
-                // What is written next, or read to be written over after it.
-                let next_out = if pass.in_place { (entered - y) * row_len } else { band.len() * row_len };
                 // Each class asks for a share of what follows: for as many pixels as it has.
                 let mut shares = 0;
-                for ((of_y, of_x), class) in remainders(size.stride).zip(&window.classes) {
+                for ((of_y, of_x), class) in window.remainders(size.stride).zip(&window.classes) {
                     let tap = window.classes[..of_y * size.stride + of_x].iter().map(|c| c.taps.len()).sum();
                     // Rows and columns of its pixels.
-                    let first_y = first_of(size, band.start, of_y);
-                    let (first_x, of_rows) = (first_of(size, 0, of_x), (first_y..band.end).step_by(size.stride));
+                    let first_y = window.first(size, band.start, of_y);
+                    let (first_x, of_rows) = (window.first(size, 0, of_x), (first_y..band.end).step_by(size.stride));
                     if of_rows.len() == 0 {
                         continue;
                     }
@@ -229,10 +222,10 @@ impl WithSimd for Chunk<'_, '_> {
                     let entering = |map| (map, (image * size.h_out + entered) * size.w_out * channels);
                     let affine_of = pass.grad_output.affine_of.map(|(map, ..)| map);
                     let sources = Sources {
-                        map: &map[row..],
+                        map: map.get(row..).unwrap_or_default(),
                         next: [
                             single.map(|_| (map, band.len() * row_len + share)),
-                            (share == 0 && !pass.in_place).then_some(entering(pass.grad_output.grad)),
+                            (share == 0).then_some(entering(pass.grad_output.grad)),
                             affine_of.filter(|_| share == 0).map(entering),
                         ],
                         affine: if single.is_some() { input.affine.as_ref() } else { None },
@@ -258,8 +251,8 @@ impl WithSimd for Chunk<'_, '_> {
                         rows: of_rows.len(),
                         row_stride: size.stride * row_len,
                         target: target.map(|(out, write)| Target {
-                            out: &mut out[row..],
-                            next: next_out - row + share,
+                            out: out.get_mut(row..).unwrap_or_default(),
+                            next: band.len() * row_len - row + share,
                             write,
                             scale_sums,
                             shift_sums,
@@ -292,8 +285,7 @@ impl WithSimd for Chunk<'_, '_> {
             }
             // The bias has a share in outputs that see nothing but padding, too.
             while let Some((row, values)) = rows.enter(if pass.needs_bias { size.h_out } else { 0 }) {
-                let first = (image * size.h_out + row) * size.w_out;
-                gradient.enter(simd, ring, first, &pass.grad_output.grad[first * channels..], values);
+                gradient.enter(simd, ring, (image * size.h_out + row) * size.w_out, values);
                 add_row(simd, values, ring, &mut sums.bias);
             }
             if (done + 1).is_multiple_of(images) || image + 1 == range.end {

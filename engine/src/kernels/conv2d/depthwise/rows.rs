@@ -163,6 +163,7 @@ impl<'a> Input<'a> {
 
 /// A gradient's terms, ready for rows to enter a ring.
 pub(super) struct Gradient<'a> {
+    grad: &'a [f32],
     /// Padded to whole vectors, as are the following.
     scale: Option<Vec<f32>>,
     affine_of: Option<(&'a [f32], Vec<f32>, Vec<f32>)>,
@@ -172,16 +173,17 @@ impl<'a> Gradient<'a> {
     pub fn new(terms: GradTerms<'a>, channels: usize, lanes: usize) -> Gradient<'a> {
         let pad = |v| pad_channels(Some(v), 0.0, channels, lanes);
         Gradient {
+            grad: terms.grad,
             scale: terms.scale.map(pad),
             affine_of: terms.affine_of.map(|(map, slope, offset)| (map, pad(slope), pad(offset))),
         }
     }
 
-    /// Enters the row whose first pixel is `first`; its explicit part begins with `grad`.
+    /// Enters the row whose first pixel is `first`.
     #[inline(always)]
-    pub fn enter<S: Simd>(&self, simd: S, shape: &RingShape, first: usize, grad: &[f32], out: &mut [f32]) {
+    pub fn enter<S: Simd>(&self, simd: S, shape: &RingShape, first: usize, out: &mut [f32]) {
         let (at, len) = (first * shape.channels, shape.width * shape.channels);
-        let grad = &grad[..len];
+        let grad = &self.grad[at..at + len];
         let scales = self.scale.as_ref().map(|scale| S::as_simd_f32s(scale).0);
         match (scales, &self.affine_of) {
             (None, None) => enter(

@@ -1,6 +1,6 @@
 //! The depthwise kernels against the `f64` sums of the formula, and fused against plain.
 
-use super::super::backward::{Backward, MapGrad, Small, Write, can_be_in_place};
+use super::super::backward::{Backward, MapGrad, Small, Write};
 use super::super::forward::Forward;
 use super::super::load::{Activation, GradTerms, Maps, activate};
 use super::super::tests::{error, exact, size};
@@ -76,16 +76,7 @@ impl Operands {
         let (mut y, mut grad_input) = (vec![f32::NAN; self.dy.len()], vec![start.unwrap_or(f32::NAN); self.x.len()]);
         let pass = Forward { size, algorithm, input, weight, bias, add, measure: true };
         let moments = super::forward(level, &pass, &mut y);
-        let pass = Backward {
-            size,
-            algorithm,
-            input,
-            weight,
-            grad_output,
-            needs_weight: true,
-            needs_bias: true,
-            in_place: false,
-        };
+        let pass = Backward { size, algorithm, input, weight, grad_output, needs_weight: true, needs_bias: true };
         let write = if start.is_some() { Write::Add } else { Write::Store };
         // Each map's gradient by itself, then side by side.
         let pixels = size.n * size.h * size.w;
@@ -254,7 +245,6 @@ fn a_gradient_alone_is_that_of_both() {
             grad_output: o.grad_output(),
             needs_weight,
             needs_bias: false,
-            in_place: false,
         };
         let mut grad_input = vec![f32::NAN; o.x.len()];
         super::backward(Level::Native, &pass(false), vec![Some((&mut grad_input, Write::Store))]);
@@ -262,42 +252,4 @@ fn a_gradient_alone_is_that_of_both() {
         let weight = super::backward(Level::Native, &pass(true), vec![None]).weight.expect("asked for");
         assert_eq!(bits(weight.data()), bits(both.small.weight.expect("asked for").data()), "{size:?}");
     }
-}
-
-#[test]
-fn a_gradient_written_over_the_outputs_is_the_same() {
-    let mut compared = 0;
-    for size in sizes().into_iter().filter(can_be_in_place) {
-        let o = Operands::new(size);
-        let maps = [(&o.x[..], size.c_in)];
-        let affine = Some((&o.coefficients[0][..], &o.coefficients[1][..]));
-        let input = Maps { maps: &maps, affine, activation: Activation::Relu6 };
-        let terms = GradTerms {
-            scale: Some(&o.coefficients[2]),
-            affine_of: Some((&o.x, &o.coefficients[3], &o.coefficients[4])),
-            ..o.grad_output()
-        };
-        let apart = o.run(Level::Native, input, terms, None);
-        for level in [Level::Native, Level::Avx2, Level::Portable] {
-            let pass = Backward {
-                size,
-                algorithm: Algorithm::Auto,
-                input,
-                weight: &o.weight,
-                grad_output: GradTerms { grad: &[], ..terms },
-                needs_weight: true,
-                needs_bias: true,
-                in_place: true,
-            };
-            let mut grad = o.dy.clone();
-            let small = super::backward(level, &pass, vec![Some((&mut grad, Write::Store))]);
-            assert_eq!(bits(&grad), bits(&apart.grad_input), "{size:?} {level:?}");
-            let of_weight = [&small.weight, &apart.small.weight].map(|w| bits(w.as_ref().expect("asked for").data()));
-            assert_eq!(of_weight[0], of_weight[1], "{size:?} {level:?}");
-            assert_eq!(small.bias, apart.small.bias, "{size:?} {level:?}");
-            assert_eq!(small.affine, apart.small.affine, "{size:?} {level:?}");
-            compared += 1;
-        }
-    }
-    assert!(compared > 10, "few sizes keep theirs");
 }

@@ -53,16 +53,8 @@ fn run(level: Level, algorithm: Algorithm, case: &Case) -> Vec<Vec<f32>> {
         scale: fused.then_some(rows[1]),
         affine_of: fused.then_some((y_map.data(), rows[2], rows[3])),
     };
-    let pass = Backward {
-        size,
-        algorithm,
-        input,
-        weight: weight.data(),
-        grad_output,
-        needs_weight: true,
-        needs_bias: true,
-        in_place: false,
-    };
+    let pass =
+        Backward { size, algorithm, input, weight: weight.data(), grad_output, needs_weight: true, needs_bias: true };
     let mut grads: Vec<Vec<f32>> =
         values.iter().map(|map| map.data().iter().map(|v| if fused { v * 0.5 } else { f32::NAN }).collect()).collect();
     let write = if fused { Write::Add } else { Write::Store };
