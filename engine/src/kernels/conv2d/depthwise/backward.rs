@@ -90,17 +90,7 @@ impl Window {
         let ConvSize { k_h, k_w, dilation, stride, .. } = *size;
         let taps = |k, remainder| Taps::backward(k, dilation, stride, remainder);
         let class = |y, x| Class::new(&taps(k_h, y), &taps(k_w, x), k_w, &[1, 2, 3, 4, 5, 7]);
-        Window { classes: (0..stride).flat_map(|y| (0..stride).map(move |x| class(y, x))).collect() }
-    }
-
-    /// The remainder of row and column of each class.
-    fn remainders(&self, stride: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        (0..stride).flat_map(move |y| (0..stride).map(move |x| (y, x)))
-    }
-
-    /// The first row or column from `from` on whose remainder is this one.
-    fn first(&self, size: &ConvSize, from: usize, remainder: usize) -> usize {
-        from + (remainder + size.stride - (from + size.padding) % size.stride) % size.stride
+        Window { classes: remainders(stride).map(|(y, x)| class(y, x)).collect() }
     }
 
     /// The ring of dy.
@@ -117,6 +107,16 @@ impl Window {
             lanes,
         }
     }
+}
+
+/// The remainders of row and column, class by class.
+fn remainders(stride: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..stride).flat_map(move |y| (0..stride).map(move |x| (y, x)))
+}
+
+/// The first row or column from `from` on with this remainder.
+fn first_of(size: &ConvSize, from: usize, remainder: usize) -> usize {
+    from + (remainder + size.stride - (from + size.padding) % size.stride) % size.stride
 }
 
 struct Shared<'a> {
@@ -197,11 +197,11 @@ impl WithSimd for Chunk<'_, '_> {
                 };
                 // Each class asks for a share of what follows: for as many pixels as it has.
                 let mut shares = 0;
-                for ((of_y, of_x), class) in window.remainders(size.stride).zip(&window.classes) {
+                for ((of_y, of_x), class) in remainders(size.stride).zip(&window.classes) {
                     let tap = window.classes[..of_y * size.stride + of_x].iter().map(|c| c.taps.len()).sum();
                     // Rows and columns of its pixels.
-                    let first_y = window.first(size, band.start, of_y);
-                    let (first_x, of_rows) = (window.first(size, 0, of_x), (first_y..band.end).step_by(size.stride));
+                    let first_y = first_of(size, band.start, of_y);
+                    let (first_x, of_rows) = (first_of(size, 0, of_x), (first_y..band.end).step_by(size.stride));
                     if of_rows.len() == 0 {
                         continue;
                     }
@@ -222,7 +222,7 @@ impl WithSimd for Chunk<'_, '_> {
                     let entering = |map| (map, (image * size.h_out + entered) * size.w_out * channels);
                     let affine_of = pass.grad_output.affine_of.map(|(map, ..)| map);
                     let sources = Sources {
-                        map: map.get(row..).unwrap_or_default(),
+                        map: &map[row..],
                         next: [
                             single.map(|_| (map, band.len() * row_len + share)),
                             (share == 0).then_some(entering(pass.grad_output.grad)),
@@ -251,7 +251,7 @@ impl WithSimd for Chunk<'_, '_> {
                         rows: of_rows.len(),
                         row_stride: size.stride * row_len,
                         target: target.map(|(out, write)| Target {
-                            out: out.get_mut(row..).unwrap_or_default(),
+                            out: &mut out[row..],
                             next: band.len() * row_len - row + share,
                             write,
                             scale_sums,

@@ -13,10 +13,12 @@
 //!    pixel's own value serves as factor of grad_weight, for the activation's mask and for the affine's sums, in registers.
 //! 2. *Rows of the ring lie as `[vector of channels][column]`*, zeros on either side: a window of a row is contiguous, its
 //!    columns at constant distances, so a tile of 4 pixels loads a value once for all its uses and nothing checks for borders.
-//! 3. *The next row is asked for*, of each map that is read or written, while this one is computed ([`ahead`](crate::kernels::ahead)).
-//! 4. *The moments of the output* are summed from the tile's registers, against a pivot known before: the first pixel, computed ahead.
-// Register tiles are indexed by constants; iterators over arrays of vectors go through memory.
-#![allow(clippy::needless_range_loop)]
+//! 3. *A few rows at a time go through a cache line of channels*, then through the next: their weights, sums and part of the ring stay near.
+//! 4. *The next rows are asked for*, of each map that is read or written, line by line in the order of memory, while these are computed
+//!    ([`ahead`](crate::kernels::ahead)).
+//! 5. *The moments of the output* are summed from the tile's registers, against a pivot known before: the first pixel, computed ahead.
+// Register tiles are indexed by constants; copies and iterators over arrays of vectors go through memory.
+#![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
 mod backward;
 mod forward;
