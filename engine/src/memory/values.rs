@@ -53,9 +53,9 @@ impl Values {
         if start > HUGE {
             return None;
         }
-        // The last one would not be filled and hold memory for nothing: the last floats lie in small pages.
+        // The last one would not be filled and hold memory for nothing: the last floats lie in small pages. A kernel without huge pages
+        // refuses, and small ones it is.
         #[cfg(target_os = "linux")]
-        // A kernel without huge pages refuses, and small ones it is.
         let _ = map.advise_range(memmap2::Advice::HugePage, start, bytes / HUGE * HUGE);
         Some(Values { memory: Memory::Pages(map), offset: (start + nth % PLACES * APART) / size_of::<f32>(), len })
     }
@@ -65,7 +65,7 @@ impl Values {
         self.len
     }
 
-    /// Bytes that holding them takes, but for what the last page has more.
+    /// Bytes that holding them takes, but for what lies between them and the ends of their pages (128 KiB at most).
     pub fn bytes(&self) -> usize {
         match &self.memory {
             Memory::Heap(values) => size_of_val(&values[..]),

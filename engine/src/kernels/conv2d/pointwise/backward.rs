@@ -182,20 +182,20 @@ impl WithSimd for Chunk<'_, '_> {
         let copies_dy = !plain_dy || shares(size.c_out, !shared.transposed);
         let copies_x = pass.needs_weight && (!plain || shares(size.c_in, shared.transposed));
         let fused = shared.needs_input && size.stride == 1 && pass.input.maps.len() == 1;
-        let (x_stride, dy_stride, block) = (row_stride(size.c_in), row_stride(size.c_out), BLOCK);
+        let (x_stride, dy_stride) = (row_stride(size.c_in), row_stride(size.c_out));
         let lengths = [
-            if copies_dy { block * dy_stride } else { 0 },
-            if copies_x { block * x_stride } else { 0 },
-            if shared.needs_input && !fused { block * x_stride } else { 0 },
-            if pass.needs_weight { block * size.c_in.max(size.c_out) } else { 0 },
+            if copies_dy { BLOCK * dy_stride } else { 0 },
+            if copies_x { BLOCK * x_stride } else { 0 },
+            if shared.needs_input && !fused { BLOCK * x_stride } else { 0 },
+            if pass.needs_weight { BLOCK * size.c_in.max(size.c_out) } else { 0 },
         ];
         let mut memory = Scratch::new(lengths);
         let [dy, x, grad_input, panels] = memory.split(lengths);
-        for at in range.clone().step_by(block) {
-            let rows = at..(at + block).min(range.end);
+        for at in range.clone().step_by(BLOCK) {
+            let rows = at..(at + BLOCK).min(range.end);
             let count = rows.len();
             let terms = &pass.grad_output;
-            let next = (at + block).min(range.end)..(at + 2 * block).min(range.end);
+            let next = (at + BLOCK).min(range.end)..(at + 2 * BLOCK).min(range.end);
             let mut ahead = match size.stride {
                 1 => {
                     let map = terms.affine_of.map_or((&[][..], 1), |(map, ..)| (map, size.c_out));
@@ -455,7 +455,7 @@ impl<S: Simd, const NV: usize> Masked<'_, S, NV> {
     }
 }
 
-/// A tile with fewer rows, or whose last vector is not whole; the same operations in the same order.
+/// A tile with fewer rows, or whose last vector is not whole where it matters; the same operations in the same order.
 struct Ragged<'a, 'b, S: Simd, const NV: usize> {
     simd: S,
     mask: &'a mut Mask<'b>,

@@ -239,7 +239,7 @@ fn measure<S: Simd, const NV: usize>(
     [pivot, simd.add_f32s(s, of_tile), simd.add_f32s(q, squares)]
 }
 
-/// A tile with fewer rows, or whose last vector is not whole; the same operations in the same order.
+/// A tile with fewer rows, or of fewer channels than a vector has lanes; the same operations in the same order.
 struct Ragged<'a, 'b, S: Simd, const NV: usize> {
     simd: S,
     store: &'a mut Store<'b>,
