@@ -4,6 +4,7 @@ use super::timing::median;
 use crate::failure::Failure;
 use crate::{output, pool, spaces};
 use engine::Tensor;
+use engine::parallel::awake;
 use engine::rng::{Rng, purpose};
 use nas::search::{Method, Search, SearchConfig};
 use nas::{Arch, Space};
@@ -125,10 +126,12 @@ fn derived_step(search: &Search, path: &[usize], images: &Tensor, labels: &[usiz
     let model = space.build(&Arch::new(space, choices.collect())?, CLASSES, &mut Builder::new(0))?;
     let mut optimizer = Optimizer::new(config.optimizer.clone(), model.params(), true);
     let mut step = |number| {
-        let loss = model.forward(images, &Context::train(0, number)).cross_entropy(labels, config.label_smoothing);
-        let gradients = loss.backward();
-        optimizer.step(&gradients, config.lr);
-        loss.item()
+        awake(|| {
+            let loss = model.forward(images, &Context::train(0, number)).cross_entropy(labels, config.label_smoothing);
+            let gradients = loss.backward();
+            optimizer.step(&gradients, config.lr);
+            loss.item()
+        })
     };
     step(1);
     Ok(timed(|| step(2)).0)

@@ -4,6 +4,7 @@ use super::timing::Times;
 use crate::config::ConvAlgorithm;
 use crate::failure::Failure;
 use crate::{networks, output, pool};
+use engine::parallel::awake;
 use engine::rng::purpose;
 use engine::{Rng, Tensor, memory};
 use nn::Context;
@@ -152,12 +153,14 @@ pub fn measure(work: &Work) -> Result<Measured, Failure> {
     let mut optimizer = Optimizer::new(config, model.params(), true);
     let mut number = 0;
     let mut step = || {
-        number += 1;
-        let ctx = Context::train(0, number).with_algorithm(work.algorithm.into());
-        let loss = model.forward(&images, &ctx).cross_entropy(&labels, 0.0);
-        let gradients = loss.backward();
-        optimizer.step(&gradients, 0.1);
-        std::hint::black_box(loss.item());
+        awake(|| {
+            number += 1;
+            let ctx = Context::train(0, number).with_algorithm(work.algorithm.into());
+            let loss = model.forward(&images, &ctx).cross_entropy(&labels, 0.0);
+            let gradients = loss.backward();
+            optimizer.step(&gradients, 0.1);
+            std::hint::black_box(loss.item());
+        });
     };
     let mut first_step_done = None;
     for _ in 0..work.warm_up {

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::signals::Stop;
 use data::{Augmentation, Images, Loader, LoaderConfig, Normalisation};
+use engine::parallel::awake;
 use engine::{Algorithm, Tensor, no_grad};
 use nn::{Context, Model};
 use std::sync::Arc;
@@ -43,8 +44,8 @@ pub fn evaluate(
         }
         no_grad(|| {
             let shape = [batch.labels.len(), images.height, images.width, images.channels];
-            let logits =
-                model.forward(&Tensor::from_slice(shape, &batch.images), &Context::eval().with_algorithm(algorithm));
+            let batch_images = Tensor::from_slice(shape, &batch.images);
+            let logits = awake(|| model.forward(&batch_images, &Context::eval().with_algorithm(algorithm)));
             loss += f64::from(logits.cross_entropy(&batch.labels, 0.0).item()) * batch.labels.len() as f64;
             correct += count_correct(&logits, &batch.labels);
             each(&logits);

@@ -6,6 +6,7 @@ use super::non_finite;
 use crate::failure::Failure;
 use crate::run::halted;
 use data::Batch;
+use engine::parallel::awake;
 use engine::{Gradients, Tensor};
 use nn::{Context, Param};
 use std::collections::BTreeMap;
@@ -23,6 +24,10 @@ pub struct Done {
 impl Trainer {
     /// Trains on `batch` as step `step`, counted from 1.
     pub(super) fn step(&mut self, batch: &Batch, step: u64) -> Result<Done, Failure> {
+        awake(|| self.step_awake(batch, step))
+    }
+
+    fn step_awake(&mut self, batch: &Batch, step: u64) -> Result<Done, Failure> {
         let images = &self.dataset.train;
         let shape = [batch.labels.len(), images.height, images.width, images.channels];
         let images = Tensor::from_slice(shape, &batch.images);

@@ -2,9 +2,13 @@
 //!
 //! Chunks depend on the size of the problem alone, never on the number of threads, and partial sums are added in the order
 //! of the chunks. So results are the same bits on any number of threads.
+//!
+//! Tasks are handed out one by one: left to itself rayon makes quarters of a loop, and a core that is done first then waits for the
+//! other's quarter to end.
 
 use rayon::prelude::*;
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Elements per task of an elementwise pass: 64 KiB, enough that handing a task out (about a microsecond) costs under a tenth.
 pub const CHUNK: usize = 16 * 1024;
@@ -17,7 +21,7 @@ pub fn chunks_mut(out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + S
     if out.len() <= len {
         return f(0, out);
     }
-    out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    out.par_chunks_mut(len).enumerate().with_max_len(1).for_each(|(i, chunk)| f(i, chunk));
 }
 
 /// Calls `f(i, chunk_a, chunk_b)` for each pair of chunks of `len` elements of `a` and `b`, for passes with two results.
@@ -37,7 +41,8 @@ pub fn chunks_mut_pair(
     if a.len() <= len {
         return f(0, a, b);
     }
-    a.par_chunks_mut(len).zip(b.par_chunks_mut(len)).enumerate().for_each(|(i, (a, b))| f(i, a, b));
+    let pairs = a.par_chunks_mut(len).zip(b.par_chunks_mut(len)).enumerate().with_max_len(1);
+    pairs.for_each(|(i, (a, b))| f(i, a, b));
 }
 
 thread_local! {
@@ -62,12 +67,67 @@ pub fn sweep<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(usize, T, Option<usize>
         let next = if back { i.checked_sub(1) } else { Some(i + 1).filter(|&next| next < count) };
         f(i, task, next)
     };
-    let mut results: Vec<R> =
-        if count <= 1 { tasks.into_iter().map(run).collect() } else { tasks.into_par_iter().map(run).collect() };
+    let mut results = each(tasks, |_, task| run(task));
     if back {
         results.reverse();
     }
     results
+}
+
+/// `f(i, task)` for each task, in parallel; results in the order of the tasks.
+pub fn each<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(usize, T) -> R + Send + Sync) -> Vec<R> {
+    if tasks.len() <= 1 {
+        return tasks.into_iter().map(|task| f(0, task)).collect();
+    }
+    tasks.into_par_iter().enumerate().with_max_len(1).map(|(i, task)| f(i, task)).collect()
+}
+
+/// Runs `work` with the other threads of its pool awake: they look for tasks without a pause until `work` ends.
+///
+/// A training step is some hundred short parallel passes with a little in between, in which rayon would send the other threads to sleep;
+/// to wake them takes a virtual machine up to a tenth of a millisecond, each time. So wrap steps in this, and nothing that waits.
+///
+/// Just runs `work` outside a pool, in another call, and where there are more threads than cores, which would take them from each other.
+/// Only the task that a pool was entered with (`install`) may call it: two that share a pool could each wait for the other.
+pub fn awake<T>(work: impl FnOnce() -> T) -> T {
+    thread_local! {
+        static AWAKE: Cell<bool> = const { Cell::new(false) };
+    }
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            AWAKE.set(false);
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let Some(own) = rayon::current_thread_index() else { return work() };
+    let others = rayon::current_num_threads() - 1;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if AWAKE.get() || !(1..cores).contains(&others) {
+        return work();
+    }
+    let (begun, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    rayon::in_place_scope(|scope| {
+        scope.spawn_broadcast(|_, thread| {
+            if thread.index() == own {
+                return;
+            }
+            begun.fetch_add(1, Ordering::Release);
+            while !ended.load(Ordering::Acquire) {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        // Also if `work` panics.
+        let _end = End(&ended);
+        AWAKE.set(true);
+        // A thread that took a task of `work` first could come to this one while it waits within that task, which would then never end.
+        while begun.load(Ordering::Acquire) < others {
+            std::thread::yield_now();
+        }
+        work()
+    })
 }
 
 /// `f(i)` for `i` in `0..tasks`, in parallel; results in order.
@@ -75,7 +135,7 @@ pub fn map<T: Send>(tasks: usize, f: impl Fn(usize) -> T + Send + Sync) -> Vec<T
     if tasks <= 1 {
         return (0..tasks).map(f).collect();
     }
-    (0..tasks).into_par_iter().map(f).collect()
+    (0..tasks).into_par_iter().with_max_len(1).map(f).collect()
 }
 
 /// Sum of `f` over consecutive ranges of at most [`CHUNK`] indices of `0..n`, added in order, in `f64`.
@@ -85,7 +145,8 @@ pub fn sum(n: usize, f: impl Fn(std::ops::Range<usize>) -> f64 + Send + Sync) ->
 
 #[cfg(test)]
 mod tests {
-    use super::sweep;
+    use super::{awake, map, sweep};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
     fn a_sweep_keeps_the_order_of_its_results_either_way() {
@@ -95,6 +156,23 @@ mod tests {
                 (i, task)
             });
             assert_eq!(results, (0..100).map(|i| (i, i)).collect::<Vec<_>>());
+        }
+    }
+    #[test]
+    fn awake_runs_its_work_in_any_pool_and_out_of_one_and_ends_with_a_panic() {
+        let work = || {
+            let sums = (0..20).map(|i| map(100, |j| i * j).into_iter().sum::<usize>());
+            sums.sum::<usize>()
+        };
+        let expected = work();
+        assert_eq!(awake(work), expected);
+        for threads in [1, 2, 3, 64] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            for _ in 0..50 {
+                assert_eq!(pool.install(|| awake(|| awake(work))), expected);
+            }
+            pool.install(|| assert!(catch_unwind(AssertUnwindSafe(|| awake(|| panic!("stop")))).is_err()));
+            assert_eq!(pool.install(|| awake(work)), expected);
         }
     }
 }

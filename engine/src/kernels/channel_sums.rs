@@ -43,13 +43,22 @@ pub fn channel_sums(
         });
         sums
     });
-    let mut total = [vec![0.0; channels], vec![0.0; channels]];
-    for partial in partial {
-        for (total, partial) in total.iter_mut().zip(partial) {
-            total.iter_mut().zip(partial).for_each(|(total, partial)| *total += partial);
-        }
+    [0, 1].map(|which| added(channels, partial.iter().map(|sums| &sums[which][..])))
+}
+
+/// The sums of `parts`, of `channels` values each, added in their order. Part by part and not channel by channel, where each would take a
+/// cache line for one value.
+fn added<'a>(channels: usize, parts: impl Iterator<Item = &'a [f64]>) -> Vec<f64> {
+    let mut total = vec![0.0; channels];
+    for part in parts {
+        total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
     }
     total
+}
+
+/// What chunks of a pass have summed for each of `channels` channels, added in the order of the chunks and rounded.
+pub fn total<'a>(channels: usize, parts: impl Iterator<Item = &'a [f64]>) -> Vec<f32> {
+    added(channels, parts).into_iter().map(|sum| sum as f32).collect()
 }
 
 #[cfg(test)]

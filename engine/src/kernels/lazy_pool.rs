@@ -5,6 +5,7 @@ use super::conv2d::columns::{Columns, Vector};
 use super::conv2d::load::{Activation, Maps};
 use super::conv2d::mask;
 use super::simd::{Level, run};
+use crate::kernels::channel_sums;
 use crate::parallel::sweep;
 use pulp::{Simd, WithSimd};
 
@@ -129,7 +130,7 @@ pub fn backward(
         let grad_output = &grad_output[image * len..][..len];
         run(level, Backward { input, blocks, channels, image, grad_output, grads })
     });
-    [0, 1].map(|which| (0..channels).map(|c| sums.iter().map(|sums| sums[which][c]).sum::<f64>() as f32).collect())
+    [0, 1].map(|which| channel_sums::total(channels, sums.iter().map(|sums| &sums[which][..])))
 }
 
 struct Backward<'a, 'b> {

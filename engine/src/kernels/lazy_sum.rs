@@ -11,6 +11,7 @@ use super::conv2d::mask::{relu as relu_grad, relu6 as relu6_grad};
 use super::moments::{self, Partial};
 use super::simd::{Level, run};
 use crate::grad::channel_chunk;
+use crate::kernels::channel_sums;
 use crate::parallel::sweep;
 use pulp::{Simd, WithSimd};
 
@@ -193,9 +194,8 @@ pub fn backward(
         let y = if activation == Activation::Identity { y } else { &y[i * len..i * len + grad.len()] };
         run(level, Chunk(&terms, channels, activation, y, grad))
     });
-    let total = |term: usize, which: usize| -> Vec<f32> {
-        let parts = || pieces.iter().filter_map(|p| p[term].as_ref());
-        (0..channels).map(|c| parts().map(|p| p[which][c]).sum::<f64>() as f32).collect()
+    let total = |term: usize, which: usize| {
+        channel_sums::total(channels, pieces.iter().filter_map(|p| Some(&p[term].as_ref()?[which][..])))
     };
     (0..terms.len()).map(|t| terms[t].affine.map(|_| TermSums { scale: total(t, 0), shift: total(t, 1) })).collect()
 }

@@ -43,6 +43,7 @@ pub use state::{Progress, SearchState};
 use crate::supernet::{Route, Supernet};
 use crate::{Arch, Error, Space};
 use alphas::stream;
+use engine::parallel::awake;
 use engine::rng::{Rng, purpose};
 use engine::{Tensor, no_grad};
 use nn::optim::Optimizer;
@@ -157,6 +158,10 @@ impl Search {
     /// # Shapes
     /// - `images`: `(N, H, W, 3)`, of the training split; `labels`: `N`
     pub fn weight_step(&mut self, images: &Tensor, labels: &[usize]) -> WeightStep {
+        awake(|| self.weight_step_awake(images, labels))
+    }
+
+    fn weight_step_awake(&mut self, images: &Tensor, labels: &[usize]) -> WeightStep {
         let before = engine::memory::stats().live;
         engine::memory::reset_peak();
         let path = self.sample_path();
@@ -184,10 +189,10 @@ impl Search {
     pub fn architecture_step(&mut self, images: &Tensor, labels: &[usize]) -> ArchitectureStep {
         let before = engine::memory::stats().live;
         engine::memory::reset_peak();
-        let mut step = match self.config.method {
+        let mut step = awake(|| match self.config.method {
             Method::ProxylessGradient => proxyless_gradient::step(self, images, labels),
             Method::ProxylessReinforce => proxyless_reinforce::step(self, images, labels),
-        };
+        });
         step.activation_peak_bytes = engine::memory::stats().peak - before;
         step.pruned = self.alphas.prune(self.config.prune_below);
         step.pruned.iter().for_each(|&(edge, candidate)| self.supernet.drop_candidate(edge, candidate));

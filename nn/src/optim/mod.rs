@@ -11,9 +11,8 @@ pub use schedule::{LrSchedule, Schedule};
 use crate::error::Error;
 use crate::param::Param;
 use crate::state::{State, StateDict, check_fit, from_file, to_file};
-use engine::parallel::CHUNK;
+use engine::parallel::{self, CHUNK};
 use engine::{Gradients, Shape, Tensor};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -191,7 +190,7 @@ impl Optimizer {
                 jobs.push((job, *weight_decay));
             }
         }
-        jobs.into_par_iter().for_each(|(job, weight_decay)| config.update(lr, weight_decay, job));
+        parallel::each(jobs, |_, (job, weight_decay)| config.update(lr, weight_decay, job));
     }
 
     /// Forgets the parameters for which `keep` is false, and frees what was remembered of them.

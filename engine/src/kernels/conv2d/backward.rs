@@ -8,6 +8,7 @@ use super::winograd::transform::{finish_grad_weight, pack_weights};
 use super::winograd::{self, Asked, Tiles};
 use super::{Algorithm, ConvSize, depthwise, mask, pointwise};
 use crate::kernels::ahead::Ahead;
+use crate::kernels::channel_sums;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
@@ -156,9 +157,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         run(level, Chunk { shared: &shared, range, next, grad_maps, partial })
     });
 
-    let total = |f: fn(&Sums) -> &[f64], len: usize| -> Vec<f32> {
-        (0..len).map(|c| sums.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
-    };
+    let total = |f: fn(&Sums) -> &[f64], channels| channel_sums::total(channels, sums.iter().map(f));
     Small {
         weight: pass.needs_weight.then(|| finish_weight(add_partials(&partials), size, tiles.is_some())),
         bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),

@@ -7,6 +7,7 @@ use super::super::mask::Finish;
 use super::pixels::{Band, Sources, Target};
 use super::rows::{Gradient, Input, Ring, RingShape};
 use super::{Class, Taps, band_rows, images_per_task, is_empty, pack_weights};
+use crate::kernels::channel_sums;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel::sweep;
@@ -53,13 +54,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         run(level, Chunk { shared: &shared, range, images, grad_maps, partial })
     });
 
-    let total = |of: fn(&Sums) -> &[f64]| -> Vec<f32> {
-        let mut total = vec![0.0; channels];
-        for sums in &sums {
-            total.iter_mut().zip(of(sums)).for_each(|(total, s)| *total += s);
-        }
-        total.into_iter().map(|s| s as f32).collect()
-    };
+    let total = |f: fn(&Sums) -> &[f64]| channel_sums::total(channels, sums.iter().map(f));
     Small {
         weight: pass.needs_weight.then(|| unpack(add_partials(&partials).data(), &taps, size, lanes)),
         bias: pass.needs_bias.then(|| total(|s| &s.bias)),

@@ -4,6 +4,7 @@ use super::outer::{self, outer};
 use super::tile::{Finish, Rows, multiply};
 use super::{LoadBlock, LoadGrad, ROWS_AHEAD, is_plain, level_for, row_stride, source};
 use crate::kernels::ahead::{Ahead, LINE, ask};
+use crate::kernels::channel_sums;
 use crate::kernels::conv2d::ConvSize;
 use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
 use crate::kernels::conv2d::columns::{Columns, Vector};
@@ -62,9 +63,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         run(level, Chunk { shared: &shared, range, grad_maps, partial })
     });
 
-    let total = |f: fn(&Sums) -> &[f64], len: usize| -> Vec<f32> {
-        (0..len).map(|c| chunk_sums.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
-    };
+    let total = |f: fn(&Sums) -> &[f64], channels| channel_sums::total(channels, chunk_sums.iter().map(f));
     Small {
         weight: pass.needs_weight.then(|| sums.weight(size, &add_partials(&partials))),
         bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),

@@ -8,6 +8,7 @@ use super::{
     Block, CHANNELS, LINE, POSITIONS, Segment, Strips, TILE, Tiles, WINDOW, affine_len, eight_lanes, expand_affine,
     row_len,
 };
+use crate::kernels::channel_sums;
 use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, split_maps};
 use crate::kernels::conv2d::load::{Activation, GradTerms};
 use crate::kernels::scratch::Scratch;
@@ -54,9 +55,7 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         run(level, Chunk { shared: &shared, range, grads, sums })
     });
 
-    let total = |f: fn(&Totals) -> &[f64], len: usize| -> Vec<f32> {
-        (0..len).map(|c| totals.iter().map(|s| f(s)[c]).sum::<f64>() as f32).collect()
-    };
+    let total = |f: fn(&Totals) -> &[f64], channels| channel_sums::total(channels, totals.iter().map(f));
     Small {
         weight: pass.needs_weight.then(|| finish_grad_weight(level, size, &blocks, sums.data())),
         bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),

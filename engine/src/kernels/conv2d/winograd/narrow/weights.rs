@@ -4,9 +4,9 @@ use super::multiply::{BLENDED, PANEL, Panel};
 use super::{Block, LANES, POSITIONS, WINDOW, inlined};
 use crate::kernels::conv2d::ConvSize;
 use crate::kernels::simd::{Level, run};
+use crate::parallel;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd, bytemuck};
-use rayon::prelude::*;
 
 /// Taps of a window.
 const TAPS: usize = 9;
@@ -95,7 +95,7 @@ pub fn pack_forward(level: Level, size: &ConvSize, blocks: &[Block], panels: &[P
     let lengths = || blocks.iter().map(|block| forward_len(block, panels));
     Tensor::build([lengths().sum()], |out| {
         let pieces: Vec<_> = split(out, lengths()).into_iter().zip(blocks).collect();
-        pieces.into_par_iter().for_each(|(out, block)| run(level, Pack { size, block, panels, weight, out }));
+        parallel::each(pieces, |_, (out, block)| run(level, Pack { size, block, panels, weight, out }));
     })
 }
 
@@ -156,7 +156,7 @@ pub fn pack_grad_input(level: Level, size: &ConvSize, blocks: &[Block], weight: 
     let lengths = || blocks.iter().map(|block| backward_len(block, size.c_out));
     Tensor::build([lengths().sum()], |out| {
         let pieces: Vec<_> = split(out, lengths()).into_iter().zip(blocks).collect();
-        pieces.into_par_iter().for_each(|(out, block)| run(level, Pack { size, block, weight, out }));
+        parallel::each(pieces, |_, (out, block)| run(level, Pack { size, block, weight, out }));
     })
 }
 
@@ -234,7 +234,7 @@ pub fn finish_grad_weight(level: Level, size: &ConvSize, blocks: &[Block], sums:
             Finish { c_out, block, sums, chunk_len, out }
         })
         .collect();
-    pieces.into_par_iter().for_each(|finish| run(level, finish));
+    parallel::each(pieces, |_, finish| run(level, finish));
     Tensor::build([3, 3, c_in, c_out], |out| {
         let mut rest = parts.data();
         for block in blocks {

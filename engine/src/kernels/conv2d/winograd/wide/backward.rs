@@ -15,7 +15,6 @@ use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Input panels of a grad_weight task: each reads all of dy once.
@@ -101,12 +100,11 @@ impl<const T: usize, const W: usize> Stage<'_, T, W> {
         let mut xs = xs.data_mut().chunks_mut(x.group);
         let mut dys = dys.data_mut().chunks_mut(dy.group);
         let mut outs: Vec<_> = (0..groups).map(|_| [rows.next(), xs.next(), dys.next()]).collect();
-        let biases = outs.par_iter_mut().enumerate().map(|(group, [rows, x, dy])| {
+        let biases = parallel::each(outs.iter_mut().collect(), |group, [rows, x, dy]| {
             let images = images_of(self.grid, &self.block, group);
             let out = [rows.as_deref_mut(), x.as_deref_mut(), dy.as_deref_mut()];
             run(self.level, Group { stage: self, images, out })
         });
-        let biases = biases.collect();
         let [rows, x, dy] = all;
         (rows, x, dy, biases)
     }
@@ -118,7 +116,7 @@ impl<const T: usize, const W: usize> Stage<'_, T, W> {
         let mut taps: Vec<_> = out.chunks_mut(c_in * c_out).map(|tap| tap.chunks_mut(rows * c_out)).collect();
         let mut tasks: Vec<Vec<&mut [f32]>> =
             (0..c_in.div_ceil(rows)).map(|_| taps.iter_mut().filter_map(Iterator::next).collect()).collect();
-        tasks.par_iter_mut().enumerate().for_each(|(task, out)| {
+        parallel::each(tasks.iter_mut().collect(), |task, out| {
             let panels = task * PANELS..((task + 1) * PANELS).min(c_in / width);
             run(self.level, Pairs { stage: self, panels, x, dy, out, accumulate });
         });
@@ -164,15 +162,14 @@ impl<const T: usize, const W: usize> Stage<'_, T, W> {
                 task.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
             }
         }
-        let sums = tasks.into_par_iter().enumerate().map(|(task, grads)| {
+        parallel::each(tasks, |task, grads| {
             let first = task * IMAGES;
             let images = first..(first + IMAGES).min(block.len());
             run(
                 level,
                 Finish { pass, pixels, total: block.len() * pixels, width, start: block.start, images, panels, grads },
             )
-        });
-        sums.collect()
+        })
     }
 }
 

@@ -11,7 +11,6 @@ use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Fills `out (n, h, w, c_out)`; returns its means and variances if asked to measure.
@@ -47,13 +46,13 @@ fn of<const T: usize, const W: usize>(level: Level, pass: &Forward, out: &mut [f
         let image_len = grid.pixels() * size.c_out;
         let out = &mut out[block.start * image_len..block.end * image_len];
         let rows = (ROWS / grid.pixels()).max(1) * grid.pixels();
-        let of_rows = out.par_chunks_mut(rows * size.c_out).enumerate().map(|(i, out)| {
+        let of_rows = parallel::each(out.chunks_mut(rows * size.c_out).collect(), |i, out| {
             let (first, count) = (i * rows, out.len() / size.c_out);
             unite(panels.data(), pixels, width, first..first + count, out, size.c_out);
             finish(pass, block.start * grid.pixels() + first, out);
             pass.measure.then(|| run(level, Measure(out, size.c_out)))
         });
-        pieces.extend(of_rows.collect::<Vec<_>>().into_iter().flatten());
+        pieces.extend(of_rows.into_iter().flatten());
     }
     pass.measure.then(|| moments::merge(&pieces, size.c_out))
 }
