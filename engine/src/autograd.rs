@@ -6,12 +6,14 @@
 //! ([`Tensor::backward`]); a debugger steps it.
 
 use crate::grad::GradOutput;
+use crate::kernels::lazy_sum::TermSums;
 use crate::reference::Array;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What an op says about itself, for people.
@@ -33,6 +35,11 @@ pub trait Backward: Send + Sync {
     /// Turns the gradient of the output into gradients of the inputs, handed to `grads` by position. Skips inputs for
     /// which [`Grads::needs`] is false.
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads);
+
+    /// This, for an op that computes more at once where it knows what made its input ([`Grads::last_from`]).
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 
     /// The forward pass again, naively and in `f64`.
     fn reference(&self, inputs: &[&Array]) -> Array;
@@ -87,6 +94,8 @@ pub struct Node {
     id: u64,
     shape: Shape,
     inputs: Vec<Input>,
+    /// How many inputs of other nodes this is.
+    readers: AtomicUsize,
     /// Taken by the backward pass, which so frees what was saved; `None` from the start for a leaf.
     op: Mutex<Option<Arc<dyn Backward>>>,
     leaf: bool,
@@ -134,13 +143,15 @@ impl Node {
                 id: next_id(),
                 shape: node.shape,
                 inputs: vec![],
+                readers: AtomicUsize::new(0),
                 op: Mutex::new(None),
                 leaf: true,
             })),
         });
         let stand_ins: Vec<Input> = stand_ins.collect();
         let mut pending = BTreeMap::new();
-        op.backward(GradOutput::from(grad_output.detach()), &mut Grads { inputs: &stand_ins, pending: &mut pending });
+        let mut grads = Grads { inputs: &stand_ins, pending: &mut pending, all_shown: true };
+        op.backward(GradOutput::from(grad_output.detach()), &mut grads);
         let gathered = |input: &Input| match input {
             Input::Constant(_) => None,
             Input::Node(node) => pending.remove(&node.id).map(|Pending { grad, .. }| grad.into_tensor()),
@@ -207,7 +218,8 @@ fn next_id() -> u64 {
 impl Tensor {
     /// The same values as a leaf of the tape: gradients flow to it, and [`Gradients::get`] finds them by it and its clones.
     pub fn requires_grad(&self) -> Tensor {
-        let node = Node { id: next_id(), shape: self.shape(), inputs: vec![], op: Mutex::new(None), leaf: true };
+        let (shape, inputs, readers) = (self.shape(), vec![], AtomicUsize::new(0));
+        let node = Node { id: next_id(), shape, inputs, readers, op: Mutex::new(None), leaf: true };
         self.detach().with_node(node)
     }
 
@@ -241,13 +253,17 @@ impl Tensor {
             return self.detach();
         }
         let inputs = inputs.iter().map(|t| match &t.node {
-            Some(node) => Input::Node(node.clone()),
+            Some(node) => {
+                node.readers.fetch_add(1, Ordering::Relaxed);
+                Input::Node(node.clone())
+            }
             None => Input::Constant((*t).clone()),
         });
         let node = Node {
             id: next_id(),
             shape: self.shape(),
             inputs: inputs.collect(),
+            readers: AtomicUsize::new(0),
             op: Mutex::new(Some(Arc::new(op))),
             leaf: false,
         };
@@ -280,7 +296,7 @@ impl Tensor {
             grad_output.shape(),
             self.shape()
         );
-        let pending = Pending { node: node.clone(), grad: GradOutput::from(grad_output.detach()) };
+        let pending = Pending { node: node.clone(), grad: GradOutput::from(grad_output.detach()), read: 0 };
         BackwardSteps {
             pending: BTreeMap::from([(node.id, pending)]),
             gradients: Gradients::default(),
@@ -293,6 +309,8 @@ impl Tensor {
 struct Pending {
     node: Arc<Node>,
     grad: GradOutput,
+    /// How many of its readers have been walked.
+    read: usize,
 }
 
 /// The backward pass as an iterator; see [`Tensor::backward_steps`].
@@ -328,7 +346,7 @@ impl Iterator for BackwardSteps {
     type Item = BackwardStep;
 
     fn next(&mut self) -> Option<BackwardStep> {
-        let (id, Pending { node, grad }) = self.pending.pop_last()?;
+        let (id, Pending { node, grad, .. }) = self.pending.pop_last()?;
         if node.leaf {
             let grad = grad.into_tensor();
             let grad_output = self.keep_tape.then(|| grad.clone());
@@ -346,7 +364,15 @@ impl Iterator for BackwardSteps {
         } else {
             (grad, None)
         };
-        op.backward(grad, &mut Grads { inputs: &node.inputs, pending: &mut self.pending });
+        let mut grads = Grads { inputs: &node.inputs, pending: &mut self.pending, all_shown: self.keep_tape };
+        op.backward(grad, &mut grads);
+        for input in &node.inputs {
+            if let Input::Node(input) = input
+                && let Some(pending) = self.pending.get_mut(&input.id)
+            {
+                pending.read += 1;
+            }
+        }
         Some(BackwardStep { node, grad_output })
     }
 }
@@ -355,6 +381,8 @@ impl Iterator for BackwardSteps {
 pub struct Grads<'a> {
     inputs: &'a [Input],
     pending: &'a mut BTreeMap<u64, Pending>,
+    /// Whether somebody looks at the gradient of each input.
+    all_shown: bool,
 }
 
 impl Grads<'_> {
@@ -363,12 +391,31 @@ impl Grads<'_> {
         matches!(self.inputs[i], Input::Node(_))
     }
 
+    /// The op that made input `i`, if this is the last contribution to that op's gradient, all of which is explicit: what the op does first
+    /// with it may then be done here ([`masked`](Grads::masked)). Not while somebody looks at each gradient.
+    pub(crate) fn last_from(&self, i: usize) -> Option<Arc<dyn Backward>> {
+        let Input::Node(node) = &self.inputs[i] else { return None };
+        let pending = self.pending.get(&node.id);
+        let read = pending.map_or(0, |pending| pending.read);
+        let explicit = pending.is_none_or(|pending| !pending.grad.has_affine());
+        let last = read + 1 == node.readers.load(Ordering::Relaxed);
+        if last && explicit && !self.all_shown { node.op() } else { None }
+    }
+
+    /// Says that the gradient of input `i` is complete and has been through the residual sum that made it.
+    pub(crate) fn masked(&mut self, i: usize, sums: Vec<Option<TermSums>>) {
+        if let Some(slot) = self.slot(i) {
+            slot.set_masked(sums);
+        }
+    }
+
     fn slot(&mut self, i: usize) -> Option<&mut GradOutput> {
         let Input::Node(node) = &self.inputs[i] else { return None };
-        let pending = self
-            .pending
-            .entry(node.id)
-            .or_insert_with(|| Pending { node: node.clone(), grad: GradOutput::empty(node.shape) });
+        let pending = self.pending.entry(node.id).or_insert_with(|| Pending {
+            node: node.clone(),
+            grad: GradOutput::empty(node.shape),
+            read: 0,
+        });
         Some(&mut pending.grad)
     }
 

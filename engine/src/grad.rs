@@ -6,6 +6,7 @@
 //! [`GradOutput::into_tensor`].
 
 use crate::kernels::elementwise::{self, dispatch};
+use crate::kernels::lazy_sum::TermSums;
 use crate::parallel::{CHUNK, chunks_mut};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -16,6 +17,8 @@ pub struct GradOutput {
     grad: Option<Tensor>,
     scale: Option<Tensor>,
     affine_of: Option<(Tensor, Tensor)>,
+    /// If the explicit part has been through the residual sum that made the output: that sum's own, term by term.
+    masked: Option<Vec<Option<TermSums>>>,
 }
 
 /// The terms of a [`GradOutput`], for an op that applies them on load.
@@ -30,18 +33,33 @@ pub struct Terms {
 
 impl From<Tensor> for GradOutput {
     fn from(grad: Tensor) -> GradOutput {
-        GradOutput { shape: grad.shape(), grad: Some(grad), scale: None, affine_of: None }
+        GradOutput { shape: grad.shape(), grad: Some(grad), scale: None, affine_of: None, masked: None }
     }
 }
 
 impl GradOutput {
     pub(crate) fn empty(shape: Shape) -> GradOutput {
-        GradOutput { shape, grad: None, scale: None, affine_of: None }
+        GradOutput { shape, grad: None, scale: None, affine_of: None, masked: None }
     }
 
     /// Shape of the output.
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Whether a part of it is an affine function of a map.
+    pub(crate) fn has_affine(&self) -> bool {
+        self.affine_of.is_some()
+    }
+
+    /// Says that what has come is all, and has been through the residual sum that made the output.
+    pub(crate) fn set_masked(&mut self, sums: Vec<Option<TermSums>>) {
+        self.masked = Some(sums);
+    }
+
+    /// What [`set_masked`](GradOutput::set_masked) was told, if it was.
+    pub(crate) fn take_masked(&mut self) -> Option<Vec<Option<TermSums>>> {
+        self.masked.take()
     }
 
     /// The gradient written out.
@@ -120,7 +138,7 @@ impl GradOutput {
             self.grad = Some(grad);
             self.scale = Some(scale);
         } else {
-            let mut scaled = GradOutput { shape: self.shape, grad: Some(grad), scale: Some(scale), affine_of: None };
+            let mut scaled = GradOutput { grad: Some(grad), scale: Some(scale), ..GradOutput::empty(self.shape) };
             scaled.apply_scale();
             self.add(scaled.grad.expect("just put there"));
         }

@@ -153,51 +153,80 @@ pub struct TermSums {
     pub shift: Vec<f32>,
 }
 
-/// Masks `grad` in place by the activation at `y`, and returns the sums of each term that has an affine.
-pub fn backward(
-    level: Level,
-    terms: &[Term],
-    channels: usize,
-    activation: Activation,
-    y: &[f32],
-    grad: &mut [f32],
-) -> Vec<Option<TermSums>> {
-    struct Chunk<'a>(&'a [Term<'a>], usize, Activation, &'a [f32], &'a mut [f32]);
-    impl WithSimd for Chunk<'_> {
-        type Output = Vec<Option<[Vec<f64>; 2]>>;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-            let Chunk(terms, channels, activation, y, grad) = self;
-            let mut shift = vec![0.0; channels];
-            let mut scales: Vec<_> = terms.iter().map(|t| t.affine.map(|_| vec![0.0; channels])).collect();
-            if activation == Activation::Identity && terms.iter().all(|t| t.affine.is_none()) {
-                return vec![None; terms.len()];
-            }
-            let rows = block_rows(channels);
-            for (block, grad) in grad.chunks_mut(rows * channels).enumerate() {
-                let at = block * rows * channels;
-                let y = y.get(at..at + grad.len()).unwrap_or_default();
-                mask(simd, activation, y, channels, grad, &mut shift);
-                for (term, scale) in terms.iter().zip(&mut scales) {
-                    if let Some(scale) = scale {
-                        add_products(simd, &term.map[at..at + grad.len()], channels, grad, scale);
-                    }
+/// A residual sum as its gradient sees it.
+#[derive(Clone, Copy)]
+pub struct Residual<'a> {
+    /// Its terms; only maps with an affine are read.
+    pub terms: &'a [Term<'a>],
+    /// Of a row.
+    pub channels: usize,
+    /// Of the sum.
+    pub activation: Activation,
+    /// The output; may be empty if the activation is the identity, which does not need it.
+    pub y: &'a [f32],
+}
+
+/// What some rows add to the sums of each term.
+pub struct RowSums {
+    /// Of `g`, the same for all.
+    shift: Vec<f64>,
+    /// Of `g*map`, for terms with an affine.
+    scales: Vec<Option<Vec<f64>>>,
+}
+
+impl Residual<'_> {
+    /// Of no rows.
+    pub fn no_sums(&self) -> RowSums {
+        let zeros = || vec![0.0; self.channels];
+        RowSums { shift: zeros(), scales: self.terms.iter().map(|t| t.affine.map(|_| zeros())).collect() }
+    }
+
+    /// Masks `grad` in place, which are the rows of the gradient from value `at` on, and adds to `sums`.
+    #[inline(always)]
+    pub fn mask<S: Simd>(&self, simd: S, at: usize, grad: &mut [f32], sums: &mut RowSums) {
+        let Residual { terms, channels, activation, y } = *self;
+        if activation == Activation::Identity && terms.iter().all(|t| t.affine.is_none()) {
+            return;
+        }
+        let rows = block_rows(channels);
+        for (block, grad) in grad.chunks_mut(rows * channels).enumerate() {
+            let at = at + block * rows * channels;
+            let y = if activation == Activation::Identity { y } else { &y[at..at + grad.len()] };
+            mask(simd, activation, y, channels, grad, &mut sums.shift);
+            for (term, scale) in terms.iter().zip(&mut sums.scales) {
+                if let Some(scale) = scale {
+                    add_products(simd, &term.map[at..at + grad.len()], channels, grad, scale);
                 }
             }
-            scales.into_iter().map(|scale| scale.map(|scale| [scale, shift.clone()])).collect()
         }
     }
-    let len = channel_chunk(channels);
-    let pieces: Vec<Vec<Option<[Vec<f64>; 2]>>> = sweep(grad.chunks_mut(len).collect(), |i, grad, _| {
-        let terms: Vec<Term> = terms.iter().map(|t| t.slice(i * len, grad.len())).collect();
-        // The identity needs no y, and may have none.
-        let y = if activation == Activation::Identity { y } else { &y[i * len..i * len + grad.len()] };
-        run(level, Chunk(&terms, channels, activation, y, grad))
-    });
-    let total = |term: usize, which: usize| {
-        channel_sums::total(channels, pieces.iter().filter_map(|p| Some(&p[term].as_ref()?[which][..])))
-    };
-    (0..terms.len()).map(|t| terms[t].affine.map(|_| TermSums { scale: total(t, 0), shift: total(t, 1) })).collect()
+
+    /// The sums of all `pieces`, added in their order.
+    pub fn total(&self, pieces: &[RowSums]) -> Vec<Option<TermSums>> {
+        let total = |term: usize| TermSums {
+            scale: channel_sums::total(self.channels, pieces.iter().filter_map(|p| p.scales[term].as_deref())),
+            shift: channel_sums::total(self.channels, pieces.iter().map(|p| &p.shift[..])),
+        };
+        (0..self.terms.len()).map(|t| self.terms[t].affine.map(|_| total(t))).collect()
+    }
+}
+
+/// Masks `grad` in place by the activation at `y`, and returns the sums of each term that has an affine.
+pub fn backward(level: Level, residual: &Residual, grad: &mut [f32]) -> Vec<Option<TermSums>> {
+    struct Chunk<'a>(&'a Residual<'a>, usize, &'a mut [f32]);
+    impl WithSimd for Chunk<'_> {
+        type Output = RowSums;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> RowSums {
+            let Chunk(residual, at, grad) = self;
+            let mut sums = residual.no_sums();
+            residual.mask(simd, at, grad, &mut sums);
+            sums
+        }
+    }
+    let len = channel_chunk(residual.channels);
+    let tasks = grad.chunks_mut(len).collect();
+    residual.total(&sweep(tasks, |i, grad, _| run(level, Chunk(residual, i * len, grad))))
 }
 
 /// Masks rows of `grad` by the activation at `y` (which the identity does not need), and adds their sums to `shift`.
@@ -250,7 +279,7 @@ mod tests {
         let mut out = vec![f32::NAN; branch.elements()];
         let moments = forward(level, &terms, channels, activation, true, &mut out).expect("asked for");
         let mut grad = sample(shape).data().to_vec();
-        let sums = backward(level, &terms, channels, activation, &out, &mut grad);
+        let sums = backward(level, &Residual { terms: &terms, channels, activation, y: &out }, &mut grad);
         let [Some(TermSums { scale, shift }), None] = &sums[..] else { panic!("one term has an affine") };
         vec![out, moments, grad, scale.clone(), shift.clone()]
     }

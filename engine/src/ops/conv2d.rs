@@ -6,7 +6,8 @@ use crate::kernels::conv2d::{Algorithm, ConvSize, forward};
 use crate::kernels::simd::Level;
 use crate::ops::concat::concat;
 use crate::ops::lazy::{
-    Activation, Lazy, activate, activate_reference, activation_choices, activation_held, scale_shift, with_map_grads,
+    Activation, Lazy, SumLazy, activate, activate_reference, activation_choices, activation_held, scale_shift,
+    with_map_grads,
 };
 use crate::reference::Array;
 use crate::shape::Shape;
@@ -302,8 +303,17 @@ impl Backward for FusedConv2d {
             needs_weight,
             needs_bias,
         };
-        let small =
-            with_map_grads(&self.input, needs_affine, grads, |maps| backward::backward(Level::Native, &pass, maps));
+        let sum = if backward::takes_residual(&pass) { grads.last_from(0) } else { None };
+        let sum = sum.as_ref().and_then(|op| op.as_any()?.downcast_ref::<SumLazy>());
+        let small = if let Some(sum) = sum {
+            let (small, sums) = with_map_grads(&self.input, needs_affine, grads, |maps| {
+                sum.with_residual(|residual| backward::backward_residual(Level::Native, &pass, maps, residual))
+            });
+            grads.masked(0, sums);
+            small
+        } else {
+            with_map_grads(&self.input, needs_affine, grads, |maps| backward::backward(Level::Native, &pass, maps))
+        };
         if let Some(grad) = small.weight {
             grads.add(weight, grad);
         }

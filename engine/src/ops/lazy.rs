@@ -2,11 +2,12 @@ use crate::autograd::{Backward, Grads, OpDoc};
 use crate::grad::GradOutput;
 use crate::kernels::conv2d::backward::{MapGrad, Write};
 use crate::kernels::conv2d::load::Maps;
-use crate::kernels::lazy_sum::{self, Term};
+use crate::kernels::lazy_sum::{self, Residual, Term};
 use crate::kernels::simd::Level;
 use crate::reference::Array;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use std::any::Any;
 
 pub use crate::kernels::conv2d::load::Activation;
 
@@ -188,7 +189,7 @@ fn kernel_term(term: &Lazy) -> Term<'_> {
     Term { map: term.maps[0].data(), affine: term.affine.as_ref().map(split_affine) }
 }
 
-struct SumLazy {
+pub(crate) struct SumLazy {
     /// Of each term, map and affine, if it has an affine.
     terms: Vec<Option<Lazy>>,
     /// The output, if its activation's derivative needs it.
@@ -201,6 +202,13 @@ impl SumLazy {
     /// Whether this is a scale and a shift of one map and nothing more: a plain op.
     fn is_plain(&self) -> bool {
         matches!(&self.terms[..], [Some(_)]) && self.activation == Activation::Identity
+    }
+
+    /// Calls `f` with the sum as its gradient sees it: its terms that have an affine.
+    pub(crate) fn with_residual<T>(&self, f: impl FnOnce(&Residual) -> T) -> T {
+        let terms: Vec<Term> = self.terms.iter().flatten().map(kernel_term).collect();
+        let y = self.y.as_ref().map_or(&[][..], Tensor::data);
+        f(&Residual { terms: &terms, channels: self.shape.channels(), activation: self.activation, y })
     }
 
     fn sum_reference(&self, inputs: &[&Array]) -> Array {
@@ -331,12 +339,18 @@ impl Backward for SumLazy {
         activation_held(self.sum_reference(inputs), choices)
     }
 
-    fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
+    fn backward(&self, mut grad_output: GradOutput, grads: &mut Grads) {
+        // A convolution that read the sum may have done this, image by image.
+        let masked = grad_output.take_masked();
         let mut grad = grad_output.into_tensor();
-        let kernel_terms: Vec<Term> = self.terms.iter().flatten().map(kernel_term).collect();
         let channels = self.shape.channels();
-        let y = self.y.as_ref().map_or(&[][..], Tensor::data);
-        let sums = lazy_sum::backward(Level::Native, &kernel_terms, channels, self.activation, y, grad.data_mut());
+        let sums = masked.unwrap_or_else(|| {
+            self.with_residual(|residual| lazy_sum::backward(Level::Native, residual, grad.data_mut()))
+        });
         let mut sums = sums.into_iter().flatten();
         let mut input = 0;
         for term in &self.terms {
@@ -363,6 +377,7 @@ impl Backward for SumLazy {
 mod tests {
     use super::*;
     use crate::gradcheck::{gradcheck, sample};
+    use crate::ops::Conv2d;
 
     #[test]
     fn agrees_with_f64_reference() {
@@ -373,6 +388,69 @@ mod tests {
                 sum_lazy(&[normalised, Lazy::from(&t[2])], activation, false)
             });
         }
+    }
+
+    /// The next convolution masks the gradient of a sum, if it is the last to add to it and nobody looks on.
+    #[test]
+    fn a_sum_gets_the_same_gradients_whether_or_not_its_reader_masks_them() {
+        let shape = [5, 8, 8, 16];
+        let leaf = |seed: f32, shape: &[usize]| sample(shape).scale(seed).requires_grad();
+        let (branch, shortcut) = (leaf(1.0, &shape), leaf(-0.7, &shape));
+        let (affine, other) = (leaf(0.8, &[2, 16]), leaf(1.1, &[2, 16]));
+        let weights = [leaf(0.9, &[3, 3, 16, 16]), leaf(-1.2, &[3, 3, 16, 16])];
+        let normalised = |map: &Tensor, affine: &Tensor| Lazy { affine: Some(affine.clone()), ..Lazy::from(map) };
+        let conv = |x: &Tensor, i: usize, stride| {
+            x.conv2d(&weights[i], None, Conv2d { stride, padding: 1, ..Conv2d::default() })
+        };
+        let sum =
+            |activation| sum_lazy(&[normalised(&branch, &affine), normalised(&shortcut, &other)], activation, false);
+        let square = |x: Tensor| x.mul(&x);
+        let readers: [(&str, &dyn Fn(Activation) -> Tensor); 5] = [
+            ("one", &|a| square(conv(&sum(a), 0, 1)).sum()),
+            ("one of stride 2", &|a| square(conv(&sum(a), 0, 2)).sum()),
+            ("a block", &|a| {
+                let x = sum(a);
+                square(conv(&conv(&x, 0, 1), 1, 1).add(&x)).sum()
+            }),
+            ("a block whose shortcut comes first", &|a| {
+                let x = sum(a);
+                square(x.clone()).sum().add(&square(conv(&x, 0, 1)).sum())
+            }),
+            ("two", &|a| {
+                let x = sum(a);
+                conv(&x, 0, 1).mul(&conv(&x, 1, 1)).sum()
+            }),
+        ];
+        for (name, loss) in readers {
+            for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+                let gradients = loss(activation).backward();
+                let shown = loss(activation);
+                let mut steps = shown.backward_steps(Tensor::full(shown.shape(), 1.0)).keep_tape();
+                steps.by_ref().for_each(drop);
+                let shown = steps.into_gradients();
+                for (leaf, exact) in
+                    [(&branch, true), (&shortcut, true), (&weights[0], true), (&affine, false), (&other, false)]
+                {
+                    let (a, b) = (gradients.get(leaf).expect("a leaf").data(), shown.get(leaf).expect("a leaf").data());
+                    let largest = b.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+                    // Sums over rows go by images here and by chunks there.
+                    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= if exact { 0.0 } else { 1e-5 * largest };
+                    assert!(largest > 0.0 && a.iter().zip(b).all(close), "{name}, {activation:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sum_and_the_convolution_that_reads_it_agree_with_f64() {
+        gradcheck(
+            &[sample([2, 4, 5, 8]), sample([2, 8]), sample([2, 4, 5, 8]).scale(0.5), sample([3, 3, 8, 8])],
+            |t| {
+                let normalised = Lazy { affine: Some(t[1].clone()), ..Lazy::from(&t[0]) };
+                let sum = sum_lazy(&[normalised, Lazy::from(&t[2])], Activation::Relu, false);
+                sum.conv2d(&t[3], None, Conv2d { padding: 1, ..Conv2d::default() }).add(&sum)
+            },
+        );
     }
 
     #[test]

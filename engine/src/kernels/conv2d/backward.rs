@@ -9,8 +9,9 @@ use super::winograd::{self, Asked, Tiles};
 use super::{Algorithm, ConvSize, depthwise, mask, pointwise};
 use crate::kernels::ahead::Ahead;
 use crate::kernels::channel_sums;
+use crate::kernels::lazy_sum::{Residual, RowSums, TermSums};
 use crate::kernels::scratch::Scratch;
-use crate::kernels::simd::{Level, lanes, run};
+use crate::kernels::simd::{Level, apart, lanes, run};
 use crate::parallel;
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
@@ -87,8 +88,34 @@ const PARTIAL_FLOATS: usize = 1 << 20;
 /// At least this many chunks, so that a few cores find work even with the largest weights.
 const MIN_CHUNKS: usize = 4;
 
+/// Whether [`backward`] masks the gradient of a residual sum.
+pub fn takes_residual(pass: &Backward) -> bool {
+    let size = &pass.size;
+    let by_others = size.is_depthwise()
+        || pointwise::applies(size)
+        || pass.algorithm.is_winograd(size) && (winograd::wide::applies(size) || winograd::narrow::wins(size));
+    is_plain(&pass.input) && !by_others
+}
+
+/// One map, read as it is.
+fn is_plain(input: &Maps) -> bool {
+    input.maps.len() == 1 && input.affine.is_none() && input.activation == Activation::Identity
+}
+
+/// As [`backward`], and then the gradient of the one map, which is complete with this, through the residual sum that made the map: image by
+/// image, while it is in the cache. Only where [it can](takes_residual).
+pub fn backward_residual(
+    level: Level,
+    pass: &Backward,
+    grad_maps: Vec<MapGrad>,
+    residual: &Residual,
+) -> (Small, Vec<Option<TermSums>>) {
+    let (small, sums) = in_chunks(level, pass, grad_maps, Some(residual));
+    (small, residual.total(&sums))
+}
+
 /// Writes the maps' gradients and returns the small ones.
-pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
+pub fn backward(level: Level, pass: &Backward, grad_maps: Vec<MapGrad>) -> Small {
     let size = &pass.size;
     if pass.algorithm.is_winograd(size) && winograd::wide::applies(size) {
         return winograd::wide::backward(level, pass, grad_maps);
@@ -102,6 +129,17 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     if pointwise::applies(size) {
         return pointwise::backward::backward(level, pass, grad_maps);
     }
+    in_chunks(level, pass, grad_maps, None).0
+}
+
+/// The kernels of this file.
+fn in_chunks(
+    level: Level,
+    pass: &Backward,
+    mut grad_maps: Vec<MapGrad>,
+    residual: Option<&Residual>,
+) -> (Small, Vec<RowSums>) {
+    let size = &pass.size;
     let needs_input = grad_maps.iter().any(Option::is_some);
     let lanes = lanes(level);
     // Of grad_input's weights, and of dy for grad_weight.
@@ -135,8 +173,6 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let mut partials = Tensor::build([chunks, partial_len], |_| {});
     let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
     let mut partial_slices = split_partials(partials.data_mut(), chunks, partial_len);
-    let is_plain =
-        pass.input.maps.len() == 1 && pass.input.affine.is_none() && pass.input.activation == Activation::Identity;
     let shared = Shared {
         pass,
         x_plan: &x_plan,
@@ -147,10 +183,11 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
         dy_width,
         images,
         needs_input,
-        is_plain,
+        is_plain: is_plain(&pass.input),
+        residual,
     };
     let tasks = map_chunks.iter_mut().zip(partial_slices.iter_mut()).collect();
-    let sums: Vec<Sums> = parallel::sweep(tasks, |chunk, (grad_maps, partial), next| {
+    let mut sums: Vec<Sums> = parallel::sweep(tasks, |chunk, (grad_maps, partial), next| {
         let first = chunk * chunk_images;
         let range = first..(first + chunk_images).min(size.n);
         let next = next.map_or(size.n, |next| next * chunk_images);
@@ -158,12 +195,13 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     });
 
     let total = |f: fn(&Sums) -> &[f64], channels| channel_sums::total(channels, sums.iter().map(f));
-    Small {
+    let small = Small {
         weight: pass.needs_weight.then(|| finish_weight(add_partials(&partials), size, tiles.is_some())),
         bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),
         affine: (needs_input && pass.input.affine.is_some())
             .then(|| (total(|s| &s.scale, size.c_in), total(|s| &s.shift, size.c_in))),
-    }
+    };
+    (small, sums.iter_mut().filter_map(|sums| sums.residual.take()).collect())
 }
 
 /// The chunks' partial sums, `(chunks, len)`, added in order.
@@ -238,6 +276,8 @@ pub(super) struct Shared<'a> {
     needs_input: bool,
     /// One map, read as it is.
     is_plain: bool,
+    /// The sum that made that map, if its gradient is masked here.
+    residual: Option<&'a Residual<'a>>,
 }
 
 /// Sums of one chunk.
@@ -245,6 +285,7 @@ struct Sums {
     bias: Vec<f64>,
     scale: Vec<f64>,
     shift: Vec<f64>,
+    residual: Option<RowSums>,
 }
 
 struct Chunk<'a, 'b> {
@@ -267,16 +308,42 @@ impl WithSimd for Chunk<'_, '_> {
             bias: vec![0.0; if pass.needs_bias { size.c_out } else { 0 }],
             scale: vec![0.0; size.c_in],
             shift: vec![0.0; size.c_in],
+            residual: self.shared.residual.map(Residual::no_sums),
         };
+        let image = size.h * size.w * size.c_in;
         let mut first = self.range.start;
         while first < self.range.end {
             let last = (first + images).min(self.range.end);
             let done = first - self.range.start;
             let next = if last < self.range.end { last } else { self.next };
             self.shared.images(simd, first..last, (done, next), self.grad_maps, self.partial, &mut sums);
+            if let (Some(residual), Some(of_rows), [Some((grad, _))]) =
+                (self.shared.residual, &mut sums.residual, &mut self.grad_maps[..])
+            {
+                let grad = &mut grad[done * image..][..(last - first) * image];
+                apart(simd, Mask { residual, at: first * image, grad, sums: of_rows });
+            }
             first = last;
         }
         sums
+    }
+}
+
+/// Some images' gradient through the residual sum that made the map.
+struct Mask<'a, 'b> {
+    residual: &'a Residual<'a>,
+    /// Where they begin.
+    at: usize,
+    grad: &'b mut [f32],
+    sums: &'b mut RowSums,
+}
+
+impl WithSimd for Mask<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.residual.mask(simd, self.at, self.grad, self.sums);
     }
 }
 
