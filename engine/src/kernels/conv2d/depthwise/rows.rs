@@ -2,6 +2,7 @@
 
 use super::super::load::{GradTerms, Maps, bounds, maps_row};
 use super::pad_channels;
+use crate::kernels::ahead::{LINE, ask};
 use pulp::Simd;
 
 /// The last rows of an image, each `[vector of channels][column]` with zeros on either side, and a row of zeros for whatever lies
@@ -107,7 +108,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Enters the row whose first pixel is `first`; `line` has room for one, of pixels.
+    /// Enters the row whose first pixel is `first`, and asks for the one after it meanwhile; `line` has room for one, of pixels.
     #[inline(always)]
     pub fn enter<S: Simd>(&self, simd: S, shape: &RingShape, first: usize, line: &mut [f32], out: &mut [f32]) {
         let len = shape.width * shape.channels;
@@ -116,18 +117,18 @@ impl<'a> Input<'a> {
             return enter(
                 simd,
                 shape,
-                &line[..len],
+                (&line[..len], &[]),
                 out,
                 #[inline(always)]
                 |_, v| v,
             );
         };
-        let map = &map[first * shape.channels..][..len];
+        let (map, next) = map[first * shape.channels..].split_at(len);
         match (&self.affine, bounds(self.maps.activation)) {
             (None, None) => enter(
                 simd,
                 shape,
-                map,
+                (map, next),
                 out,
                 #[inline(always)]
                 |_, v| v,
@@ -137,7 +138,7 @@ impl<'a> Input<'a> {
                 enter(
                     simd,
                     shape,
-                    map,
+                    (map, next),
                     out,
                     #[inline(always)]
                     |_, v| simd.min_f32s(high, simd.max_f32s(low, v)),
@@ -151,7 +152,7 @@ impl<'a> Input<'a> {
                 enter(
                     simd,
                     shape,
-                    map,
+                    (map, next),
                     out,
                     #[inline(always)]
                     |i, v| simd.min_f32s(high, simd.max_f32s(low, simd.mul_add_f32s(a[i], v, b[i]))),
@@ -189,7 +190,7 @@ impl<'a> Gradient<'a> {
             (None, None) => enter(
                 simd,
                 shape,
-                grad,
+                (grad, &[]),
                 out,
                 #[inline(always)]
                 |_, g| g,
@@ -197,7 +198,7 @@ impl<'a> Gradient<'a> {
             (Some(scale), None) => enter(
                 simd,
                 shape,
-                grad,
+                (grad, &[]),
                 out,
                 #[inline(always)]
                 |i, g| simd.mul_f32s(g, scale[i]),
@@ -210,6 +211,7 @@ impl<'a> Gradient<'a> {
                         simd,
                         shape,
                         [grad, map],
+                        &[],
                         out,
                         #[inline(always)]
                         |i, g, m| simd.add_f32s(g, simd.mul_add_f32s(slope[i], m, offset[i])),
@@ -218,6 +220,7 @@ impl<'a> Gradient<'a> {
                         simd,
                         shape,
                         [grad, map],
+                        &[],
                         out,
                         #[inline(always)]
                         |i, g, m| simd.add_f32s(simd.mul_f32s(g, scale[i]), simd.mul_add_f32s(slope[i], m, offset[i])),
@@ -228,14 +231,21 @@ impl<'a> Gradient<'a> {
     }
 }
 
-/// Enters `f(i, v)` for each vector `v` of a row of pixels, the `i`th of its pixel. Two columns at a time: they share a cache line, and
-/// what `f` reads.
+/// Enters `f(i, v)` for each vector `v` of a row of pixels, the `i`th of its pixel, and asks for as much of `next`, unless that is empty.
+/// Two columns at a time: they share a cache line, and what `f` reads.
 #[inline(always)]
-fn enter<S: Simd>(simd: S, shape: &RingShape, row: &[f32], out: &mut [f32], f: impl Fn(usize, S::f32s) -> S::f32s) {
+fn enter<S: Simd>(
+    simd: S,
+    shape: &RingShape,
+    (row, next): (&[f32], &[f32]),
+    out: &mut [f32],
+    f: impl Fn(usize, S::f32s) -> S::f32s,
+) {
     enter_two(
         simd,
         shape,
         [row, row],
+        next,
         out,
         #[inline(always)]
         |i, v, _| f(i, v),
@@ -248,6 +258,7 @@ fn enter_two<S: Simd>(
     simd: S,
     shape: &RingShape,
     [a, b]: [&[f32]; 2],
+    next: &[f32],
     out: &mut [f32],
     f: impl Fn(usize, S::f32s, S::f32s) -> S::f32s,
 ) {
@@ -256,7 +267,11 @@ fn enter_two<S: Simd>(
     let (whole, tail) = (channels / S::F32_LANES, channels % S::F32_LANES);
     let last = |row: &[f32]| simd.partial_load_f32s(&row[whole * S::F32_LANES..][..tail]);
     let pairs = a.chunks(2 * channels).zip(b.chunks(2 * channels));
-    for (x, (a, b)) in (shape.left..).step_by(2).zip(pairs) {
+    for (pair, (a, b)) in pairs.enumerate() {
+        let x = shape.left + 2 * pair;
+        for line in (0..if next.is_empty() { 0 } else { a.len() }).step_by(LINE) {
+            ask(next, pair * 2 * channels + line);
+        }
         if a.len() < 2 * channels {
             let (a_vectors, b_vectors) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
             for i in 0..whole {
