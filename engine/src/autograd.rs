@@ -36,7 +36,7 @@ pub trait Backward: Send + Sync {
     /// which [`Grads::needs`] is false.
     fn backward(&self, grad_output: GradOutput, grads: &mut Grads);
 
-    /// This, for an op that computes more at once where it knows what made its input ([`Grads::last_from`]).
+    /// This, for an op that computes more at once where it knows what made its input.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }

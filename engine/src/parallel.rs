@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Elements per task of an elementwise pass: 64 KiB, enough that handing a task out (about a microsecond) costs under a tenth.
 pub const CHUNK: usize = 16 * 1024;
@@ -44,6 +45,9 @@ pub fn chunks_mut_pair(
     let pairs = a.par_chunks_mut(len).zip(b.par_chunks_mut(len)).enumerate().with_max_len(1);
     pairs.for_each(|(i, (a, b))| f(i, a, b));
 }
+
+/// How long [`awake`] waits for threads that do something else.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// Whether the next [`sweep`] that this thread begins goes from the last task to the first.
@@ -87,8 +91,8 @@ pub fn each<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(usize, T) -> R + Send + 
 /// A training step is some hundred short parallel passes with a little in between, in which rayon would send the other threads to sleep;
 /// to wake them takes a virtual machine up to a tenth of a millisecond, each time. So wrap steps in this, and nothing that waits.
 ///
-/// Just runs `work` outside a pool, in another call, and where there are more threads than cores, which would take them from each other.
-/// Only the task that a pool was entered with (`install`) may call it: two that share a pool could each wait for the other.
+/// Just runs `work` outside a pool, in another call, where there are more threads than cores, which would take them from each other, and if
+/// the pool's threads have something else to do.
 pub fn awake<T>(work: impl FnOnce() -> T) -> T {
     thread_local! {
         static AWAKE: Cell<bool> = const { Cell::new(false) };
@@ -123,7 +127,12 @@ pub fn awake<T>(work: impl FnOnce() -> T) -> T {
         let _end = End(&ended);
         AWAKE.set(true);
         // A thread that took a task of `work` first could come to this one while it waits within that task, which would then never end.
+        let asked = Instant::now();
         while begun.load(Ordering::Acquire) < others {
+            if asked.elapsed() > PATIENCE {
+                ended.store(true, Ordering::Release);
+                break;
+            }
             std::thread::yield_now();
         }
         work()
@@ -171,6 +180,9 @@ mod tests {
             for _ in 0..50 {
                 assert_eq!(pool.install(|| awake(|| awake(work))), expected);
             }
+            // Two at once, which want each other's threads.
+            let (a, b) = pool.install(|| rayon::join(|| awake(work), || awake(work)));
+            assert_eq!([a, b], [expected; 2]);
             pool.install(|| assert!(catch_unwind(AssertUnwindSafe(|| awake(|| panic!("stop")))).is_err()));
             assert_eq!(pool.install(|| awake(work)), expected);
         }
