@@ -7,6 +7,7 @@
 mod support;
 
 use criterion::{SamplingMode, Throughput};
+use engine::parallel::awake;
 use engine::rng::purpose;
 use engine::{Rng, Tensor};
 use nn::optim::{Optimizer, OptimizerConfig};
@@ -29,9 +30,11 @@ fn main() {
         group.bench_function("step", |b| {
             b.iter(|| {
                 step += 1;
-                let loss = model.forward(&images, &Context::train(0, step)).cross_entropy(&labels, 0.0);
-                optimizer.step(&loss.backward(), 0.01);
-                loss.item()
+                awake(|| {
+                    let loss = model.forward(&images, &Context::train(0, step)).cross_entropy(&labels, 0.0);
+                    optimizer.step(&loss.backward(), 0.01);
+                    loss.item()
+                })
             });
         });
         group.bench_function("forward alone", |b| {

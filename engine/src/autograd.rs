@@ -533,4 +533,41 @@ mod tests {
         x.scale(5.0);
         assert_eq!(*seen.borrow(), [("scale", 3.0), ("relu", 3.0), ("scale", 2.0)]);
     }
+    /// The identity, which notes whether its gradient was the last of its input's.
+    struct Reader(Arc<Mutex<Vec<bool>>>);
+
+    impl Backward for Reader {
+        fn doc(&self) -> OpDoc {
+            OpDoc { name: "reader", formula: "y = x", gradient: "grad_x = grad_output" }
+        }
+
+        fn backward(&self, grad_output: GradOutput, grads: &mut Grads) {
+            self.0.lock().expect("nobody panicked").push(grads.last_from(0).is_some());
+            grads.add(0, grad_output.into_tensor());
+        }
+
+        fn reference(&self, inputs: &[&Array]) -> Array {
+            inputs[0].clone()
+        }
+    }
+
+    #[test]
+    fn only_the_last_reader_to_be_walked_is_told_and_nobody_in_a_walk_that_shows_gradients() {
+        let walk = |readers: usize, keep_tape: bool| {
+            let told = Arc::default();
+            let x = Tensor::from_slice([2], &[1.0, -2.0]).requires_grad().scale(3.0);
+            let read = |_| x.detach().record(&[&x], Reader(Arc::clone(&told)));
+            let loss = (0..readers).map(read).reduce(|a, b| a.add(&b)).expect("a reader").sum();
+            let steps = loss.backward_steps(Tensor::full(loss.shape(), 1.0));
+            if keep_tape {
+                steps.keep_tape().for_each(drop)
+            } else {
+                steps.for_each(drop)
+            }
+            told.lock().expect("nobody panicked").clone()
+        };
+        assert_eq!(walk(1, false), [true]);
+        assert_eq!(walk(3, false), [false, false, true]);
+        assert_eq!(walk(3, true), [false; 3]);
+    }
 }

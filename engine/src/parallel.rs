@@ -167,6 +167,7 @@ mod tests {
             assert_eq!(results, (0..100).map(|i| (i, i)).collect::<Vec<_>>());
         }
     }
+
     #[test]
     fn awake_runs_its_work_in_any_pool_and_out_of_one_and_ends_with_a_panic() {
         let work = || {

@@ -1,7 +1,7 @@
 //! grad_input, grad_weight and the sums that go with them, in one pass over the images; see the [module's page](super).
 
 use super::forward::{images_per_task, load_image};
-use super::load::{Activation, GradTerms, Maps, grad_row, zero_border};
+use super::load::{GradTerms, Maps, grad_row, zero_border};
 use super::plan::Plan;
 use super::tile::{MR, Store, pack_panels, panel_width, run_panels, spread};
 use super::winograd::transform::{finish_grad_weight, pack_weights};
@@ -94,12 +94,7 @@ pub fn takes_residual(pass: &Backward) -> bool {
     let by_others = size.is_depthwise()
         || pointwise::applies(size)
         || pass.algorithm.is_winograd(size) && (winograd::wide::applies(size) || winograd::narrow::wins(size));
-    is_plain(&pass.input) && !by_others
-}
-
-/// One map, read as it is.
-fn is_plain(input: &Maps) -> bool {
-    input.maps.len() == 1 && input.affine.is_none() && input.activation == Activation::Identity
+    pass.input.is_plain() && !by_others
 }
 
 /// As [`backward`], and then the gradient of the one map, which is complete with this, through the residual sum that made the map: image by
@@ -183,7 +178,7 @@ fn in_chunks(
         dy_width,
         images,
         needs_input,
-        is_plain: is_plain(&pass.input),
+        is_plain: pass.input.is_plain(),
         residual,
     };
     let tasks = map_chunks.iter_mut().zip(partial_slices.iter_mut()).collect();

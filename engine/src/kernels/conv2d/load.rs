@@ -36,6 +36,13 @@ pub struct Maps<'a> {
     pub activation: Activation,
 }
 
+impl Maps<'_> {
+    /// Whether this is one map, read as it is.
+    pub fn is_plain(&self) -> bool {
+        self.maps.len() == 1 && self.affine.is_none() && self.activation == Activation::Identity
+    }
+}
+
 /// The terms of an output's gradient: `scale[c]*grad + slope[c]*map + offset[c]`.
 #[derive(Clone, Copy)]
 pub struct GradTerms<'a> {

@@ -28,7 +28,7 @@ pub mod outer;
 pub mod tile;
 
 use super::ConvSize;
-use super::load::{Activation, GradTerms, Maps, grad_rows, maps_rows};
+use super::load::{GradTerms, Maps, grad_rows, maps_rows};
 use super::tile::MR;
 use crate::kernels::simd::{Level, lanes};
 use pulp::{Simd, WithSimd};
@@ -71,7 +71,7 @@ const ROWS_AHEAD: usize = 4 * MR;
 
 /// Whether the input can be read where it lies.
 fn is_plain(size: &ConvSize, input: &Maps) -> bool {
-    size.stride == 1 && input.maps.len() == 1 && input.affine.is_none() && input.activation == Activation::Identity
+    size.stride == 1 && input.is_plain()
 }
 
 /// Copies what the output pixels `range` read to `out`, rows `stride` apart. Run it [`apart`](crate::kernels::simd::apart), or its addresses lose their registers
