@@ -8,8 +8,7 @@ use super::super::pairs::{At, Place, pair};
 use super::forward::{clear_missing, images_of, unite};
 use super::panels::{Product, Taps};
 use super::tiles::{Kind, Layout, Transform};
-use super::{Grid, is_small};
-use crate::kernels::ahead::LINE;
+use super::{Grid, Tiling, tiling};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
 use crate::parallel;
@@ -26,13 +25,17 @@ const IMAGES: usize = 4;
 
 /// Writes the maps' gradients and returns the small ones.
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
-    let of = if is_small(&pass.size) { of::<2, 4> } else { of::<4, 6> };
+    let of = match tiling(&pass.size) {
+        Tiling::Four => of::<4, 6>,
+        Tiling::Two => of::<2, 4>,
+        Tiling::Whole => of::<2, 3>,
+    };
     of(level, pass, &mut grad_maps)
 }
 
 fn of<const T: usize, const W: usize>(level: Level, pass: &Backward, grad_maps: &mut [MapGrad]) -> Small {
     let size = &pass.size;
-    let (grid, width) = (Grid::<T>::new(size), super::panel_width(size, lanes(level)));
+    let (grid, width) = (Grid::<T, W>::new(size), super::panel_width(size, lanes(level)));
     let needs_input = grad_maps.iter().any(Option::is_some);
     let tiles = grid.group_tiles();
     let layouts = Layouts {
@@ -80,7 +83,7 @@ struct Layouts {
 struct Stage<'a, const T: usize, const W: usize> {
     level: Level,
     pass: &'a Backward<'a>,
-    grid: &'a Grid<T>,
+    grid: &'a Grid<T, W>,
     block: Range<usize>,
     groups: usize,
     layouts: &'a Layouts,
@@ -130,20 +133,7 @@ impl<const T: usize, const W: usize> Stage<'_, T, W> {
         let pixels = images * grid.pixels();
         Tensor::build([c_in * pixels], |panels| {
             parallel::chunks_mut(panels, pixels * width, |panel, out| {
-                let length = 9 * c_out * width;
-                let mut memory = Scratch::new([length]);
-                let [flipped] = memory.split([length]);
-                // Mirrored taps, and channels exchanged: a cache line of each row at a time.
-                for (tap, flipped) in flipped.chunks_exact_mut(c_out * width).enumerate() {
-                    for (start, flipped) in (0..c_out).step_by(LINE).zip(flipped.chunks_mut(LINE * width)) {
-                        for lane in 0..width {
-                            let at = ((8 - tap) * c_in + panel * width + lane) * c_out + start;
-                            let row = &pass.weight[at..];
-                            flipped.chunks_exact_mut(width).zip(row).for_each(|(f, &w)| f[lane] = w);
-                        }
-                    }
-                }
-                let taps = Taps { data: flipped, tap_stride: c_out * width, row_stride: width };
+                let taps = Taps::mirror(pass.weight, [c_in, c_out], panel * width, width);
                 let layout = self.layouts.grad_input;
                 run(level, Product::<T, W> { grid, images, x, layout, channels: c_out, taps, out });
             });
@@ -251,8 +241,8 @@ impl<const T: usize, const W: usize> WithSimd for Group<'_, '_, T, W> {
             }
         }
         if let Some(out) = rows {
-            clear_missing(grid, count, out);
             let layout = layouts.grad_input;
+            clear_missing(grid, count, out, layout);
             Transform::<T, W> { grid, kind: Kind::Input, padded: dy, images: count, channels: c_out, out, layout }
                 .with_simd(simd);
         }
@@ -260,8 +250,8 @@ impl<const T: usize, const W: usize> WithSimd for Group<'_, '_, T, W> {
             for (image, x) in images.clone().zip(x.chunks_exact_mut(x_plan.scratch_len().max(1))) {
                 load_image(simd, &pass.input, &x_plan, image, x);
             }
-            clear_missing(grid, count, xs);
-            clear_missing(grid, count, dys);
+            clear_missing(grid, count, xs, layouts.x);
+            clear_missing(grid, count, dys, layouts.dy);
             Transform::<T, W> {
                 grid,
                 kind: Kind::Input,

@@ -3,7 +3,7 @@
 use super::super::super::forward::{Forward, load_image};
 use super::panels::{Product, Taps};
 use super::tiles::{Kind, Layout, Transform};
-use super::{Grid, is_small};
+use super::{Grid, Tiling, tiling};
 use crate::kernels::elementwise::add_assign;
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
@@ -15,12 +15,16 @@ use std::ops::Range;
 
 /// Fills `out (n, h, w, c_out)`; returns its means and variances if asked to measure.
 pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
-    if is_small(&pass.size) { of::<2, 4>(level, pass, out) } else { of::<4, 6>(level, pass, out) }
+    match tiling(&pass.size) {
+        Tiling::Four => of::<4, 6>(level, pass, out),
+        Tiling::Two => of::<2, 4>(level, pass, out),
+        Tiling::Whole => of::<2, 3>(level, pass, out),
+    }
 }
 
 fn of<const T: usize, const W: usize>(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
     let size = &pass.size;
-    let (grid, width) = (Grid::<T>::new(size), super::panel_width(size, lanes(level)));
+    let (grid, width) = (Grid::<T, W>::new(size), super::panel_width(size, lanes(level)));
     let layout = Layout::rows(W * W, grid.group_tiles(), size.c_in, width);
     let mut pieces: Vec<Partial> = vec![];
     for block in grid.blocks(size.n) {
@@ -34,11 +38,7 @@ fn of<const T: usize, const W: usize>(level: Level, pass: &Forward, out: &mut [f
         let pixels = block.len() * grid.pixels();
         let panels = Tensor::build([size.c_out * pixels], |panels| {
             parallel::chunks_mut(panels, pixels * width, |panel, out| {
-                let taps = Taps {
-                    data: &pass.weight[panel * width..],
-                    tap_stride: size.c_in * size.c_out,
-                    row_stride: size.c_out,
-                };
+                let taps = Taps::copy(pass.weight, [size.c_in, size.c_out], panel * width, width);
                 let (x, images) = (tiles.data(), block.len());
                 run(level, Product::<T, W> { grid: &grid, images, x, layout, channels: size.c_in, taps, out });
             });
@@ -61,7 +61,11 @@ fn of<const T: usize, const W: usize>(level: Level, pass: &Forward, out: &mut [f
 const ROWS: usize = 128;
 
 /// Images of the `group`-th group of a block.
-pub(super) fn images_of<const T: usize>(grid: &Grid<T>, block: &Range<usize>, group: usize) -> Range<usize> {
+pub(super) fn images_of<const T: usize, const W: usize>(
+    grid: &Grid<T, W>,
+    block: &Range<usize>,
+    group: usize,
+) -> Range<usize> {
     let first = block.start + group * grid.group_images();
     first..(first + grid.group_images()).min(block.end)
 }
@@ -107,7 +111,7 @@ impl WithSimd for Measure<'_> {
 /// One group's images into transformed tiles.
 struct Tiles<'a, const T: usize, const W: usize> {
     pass: &'a Forward<'a>,
-    grid: &'a Grid<T>,
+    grid: &'a Grid<T, W>,
     images: Range<usize>,
     layout: Layout,
     out: &'a mut [f32],
@@ -127,15 +131,21 @@ impl<const T: usize, const W: usize> WithSimd for Tiles<'_, T, W> {
         for (image, padded) in images.clone().zip(padded.chunks_exact_mut(len)) {
             load_image(simd, &pass.input, &plan, image, padded);
         }
-        clear_missing(grid, images.len(), out);
+        clear_missing(grid, images.len(), out, layout);
         let images = images.len();
         Transform::<T, W> { grid, kind: Kind::Input, padded, images, channels, out, layout }.with_simd(simd);
     }
 }
 
 /// The last group of a block may lack images: zeros there add nothing to grad_weight, and are no NaN to a product.
-pub(super) fn clear_missing<const T: usize>(grid: &Grid<T>, images: usize, out: &mut [f32]) {
+pub(super) fn clear_missing<const T: usize, const W: usize>(
+    grid: &Grid<T, W>,
+    images: usize,
+    out: &mut [f32],
+    layout: Layout,
+) {
     if images < grid.group_images() {
-        out.fill(0.0);
+        let missing = images * grid.per_image() * layout.tile;
+        out.chunks_exact_mut(layout.position).for_each(|position| position[missing..].fill(0.0));
     }
 }

@@ -10,8 +10,8 @@
 //! 3. by images:   put the panels together; bias, residual, moments (forward), mask and sums (grad_input)
 //! ```
 //!
-//! Maps of which F(4x4) would fill less than 60 % of its tiles (2x2 pixels, say) are cut into the tiles of F(2x2, 3x3): 16 positions, on a
-//! 2x2 map just as many products as there are pairs of an input and an output pixel.
+//! Maps of which F(4x4) would fill less than 60 % of its tiles are cut into the tiles of F(2x2, 3x3), with 16 positions. On a map of 2x2 pixels
+//! these would be just as many products as there are pairs of an input and an output pixel; there 9 are enough ([`form`]).
 
 mod backward;
 mod forward;
@@ -24,12 +24,13 @@ pub use forward::forward;
 use super::super::ConvSize;
 use super::super::plan::Plan;
 use super::super::tile::MR;
+use super::form;
 use std::ops::Range;
 
 /// Channels from which the weight, not the tiles, is the larger operand. Both sides must have them, in whole panels.
 const MIN_CHANNELS: usize = 256;
-/// Tiles times channels that are in memory at a time, about: 72 tiles of 512 channels are 5 MB.
-const BLOCK: usize = 72 * 512;
+/// Floats of transformed tiles that are in memory at a time, about: 5 MB, 72 tiles of 36 positions of 512 channels.
+const BLOCK: usize = 72 * 36 * 512;
 /// Extra floats between two rows of tiles, against cache sets at power-of-two distances.
 const SKEW: usize = 16;
 
@@ -45,15 +46,28 @@ fn panel_width(size: &ConvSize, lanes: usize) -> usize {
     if divides(2 * lanes) { 2 * lanes } else { lanes }
 }
 
-/// Whether the tiles of F(4x4) would be filled badly.
-fn is_small(size: &ConvSize) -> bool {
-    let tiles = Grid::<4>::new(size).per_image();
-    size.h * size.w * 10 < tiles * 16 * 6
+/// Which tiles a map is cut into.
+enum Tiling {
+    /// Those of F(4x4).
+    Four,
+    /// Those of F(2x2), where F(4x4) would fill its tiles badly.
+    Two,
+    /// One of 2x2 pixels, the whole map.
+    Whole,
 }
 
-/// How maps are cut into tiles of `T` x `T` output pixels.
+fn tiling(size: &ConvSize) -> Tiling {
+    let tiles = Grid::<4, 6>::new(size).per_image();
+    match (size.h, size.w) {
+        (2, 2) => Tiling::Whole,
+        (h, w) if h * w * 10 < tiles * 16 * 6 => Tiling::Two,
+        _ => Tiling::Four,
+    }
+}
+
+/// How maps are cut into tiles of `T` x `T` output pixels and `W` x `W` positions.
 #[derive(Clone, Copy, Debug)]
-struct Grid<const T: usize> {
+struct Grid<const T: usize, const W: usize> {
     height: usize,
     width: usize,
     rows: usize,
@@ -62,8 +76,11 @@ struct Grid<const T: usize> {
     channels: usize,
 }
 
-impl<const T: usize> Grid<T> {
-    fn new(size: &ConvSize) -> Grid<T> {
+impl<const T: usize, const W: usize> Grid<T, W> {
+    /// Pixels around an image.
+    const BORDER: usize = (form::window(W) - T) / 2;
+
+    fn new(size: &ConvSize) -> Grid<T, W> {
         let (rows, columns) = (size.h.div_ceil(T), size.w.div_ceil(T));
         Grid { height: size.h, width: size.w, rows, columns, channels: size.c_in.max(size.c_out) }
     }
@@ -86,8 +103,8 @@ impl<const T: usize> Grid<T> {
     }
 
     /// The images in blocks of whole groups.
-    fn blocks(&self, images: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
-        let size = (BLOCK / self.channels / self.group_tiles()).max(1) * self.group_images();
+    fn blocks(&self, images: usize) -> impl Iterator<Item = Range<usize>> + use<T, W> {
+        let size = (BLOCK / (W * W * self.channels * self.group_tiles())).max(1) * self.group_images();
         (0..images.div_ceil(size)).map(move |b| b * size..((b + 1) * size).min(images))
     }
 
@@ -97,10 +114,10 @@ impl<const T: usize> Grid<T> {
             rows: self.height,
             columns: self.width,
             channels,
-            top: 1,
-            left: 1,
-            padded_rows: self.rows * T + 2,
-            padded_columns: self.columns * T + 2,
+            top: Self::BORDER,
+            left: Self::BORDER,
+            padded_rows: self.rows * T + 2 * Self::BORDER,
+            padded_columns: self.columns * T + 2 * Self::BORDER,
             classes: vec![],
         }
     }

@@ -5,46 +5,85 @@ use super::super::form;
 use super::super::multiply::rows_of;
 use super::Grid;
 use super::tiles::{Layout, Output};
+use crate::kernels::ahead::{LINE, ask};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 
-/// A weight, seen from one panel: `data[tap * tap_stride + row * row_stride..][..width]`.
-#[derive(Clone, Copy)]
-pub struct Taps<'a> {
-    pub data: &'a [f32],
-    pub tap_stride: usize,
-    pub row_stride: usize,
+/// Rows of a weight that are asked for ahead: of a panel, they lie too far apart for anyone else to fetch them.
+const AHEAD: usize = 16;
+/// Channels of a row that are mirrored at a time.
+const MIRRORED: usize = 4 * LINE;
+
+/// The taps of one panel of channels: `[tap][row][width]`.
+///
+/// A copy, for a panel's rows in the weight lie a power of two apart: they would fall into a few cache sets, and come from far away for each row
+/// of positions.
+pub struct Taps {
+    memory: Scratch,
+    len: usize,
 }
 
-impl Taps<'_> {
-    #[inline(always)]
-    fn vector<S: Simd>(&self, simd: S, tap: usize, row: usize, v: usize) -> S::f32s {
-        load(simd, &self.data[tap * self.tap_stride + row * self.row_stride + v..][..S::F32_LANES])
+impl Taps {
+    /// Of output channels from `first` on.
+    pub fn copy(weight: &[f32], [c_in, c_out]: [usize; 2], first: usize, width: usize) -> Taps {
+        Taps::build(9 * c_in * width, |taps| {
+            for (row, taps) in taps.chunks_exact_mut(width).enumerate() {
+                let at = row * c_out + first;
+                (0..width).step_by(LINE).for_each(|line| ask(weight, at + AHEAD * c_out + line));
+                taps.copy_from_slice(&weight[at..at + width]);
+            }
+        })
     }
 
-    /// Row `row` of `G` times column `x` of the taps.
-    #[inline(always)]
-    fn half<S: Simd, const W: usize>(&self, simd: S, row: usize, x: usize, channel: usize, v: usize) -> S::f32s {
-        let (a, b, c) = (
-            self.vector(simd, x, channel, v),
-            self.vector(simd, 3 + x, channel, v),
-            self.vector(simd, 6 + x, channel, v),
-        );
-        form::weight_at::<S, W>(simd, [a, b, c], row)
+    /// Of input channels from `first` on, mirrored: the last tap comes first, and rows are output channels.
+    pub fn mirror(weight: &[f32], [c_in, c_out]: [usize; 2], first: usize, width: usize) -> Taps {
+        // A few lines of each row at a time.
+        let blocks = c_out.div_ceil(MIRRORED);
+        let start_of = |block: usize, lane: usize| {
+            let (tap, block) = (block / blocks, block % blocks);
+            ((8 - tap.min(8)) * c_in + first + lane) * c_out + block * MIRRORED
+        };
+        Taps::build(9 * c_out * width, |taps| {
+            for (tap, taps) in taps.chunks_exact_mut(c_out * width).enumerate() {
+                for (block, taps) in taps.chunks_mut(MIRRORED * width).enumerate() {
+                    let block = tap * blocks + block;
+                    for lane in 0..width {
+                        let next = start_of(block + 1, lane);
+                        (0..MIRRORED).step_by(LINE).for_each(|line| ask(weight, next + line));
+                        let row = &weight[start_of(block, lane)..];
+                        taps.chunks_exact_mut(width).zip(row).for_each(|(t, &w)| t[lane] = w);
+                    }
+                }
+            }
+        })
     }
+
+    fn build(len: usize, fill: impl FnOnce(&mut [f32])) -> Taps {
+        let mut memory = Scratch::new([len]);
+        let [taps] = memory.split([len]);
+        fill(taps);
+        Taps { memory, len }
+    }
+}
+
+/// Row `row` of `G` times column `x` of the taps.
+#[inline(always)]
+fn half<S: Simd, const W: usize>(simd: S, taps: [&[f32]; 9], row: usize, x: usize, at: usize) -> S::f32s {
+    let tap = |y: usize| load(simd, &taps[3 * y + x][at..][..S::F32_LANES]);
+    form::weight_at::<S, W>(simd, [tap(0), tap(1), tap(2)], row)
 }
 
 /// Transforms the panel's weight, multiplies all tiles by it and transforms back: `out[pixel][width]`.
 pub struct Product<'a, const T: usize, const W: usize> {
-    pub grid: &'a Grid<T>,
+    pub grid: &'a Grid<T, W>,
     pub images: usize,
     /// Transformed tiles, as rows.
     pub x: &'a [f32],
     pub layout: Layout,
     /// Channels read.
     pub channels: usize,
-    pub taps: Taps<'a>,
+    pub taps: Taps,
     pub out: &'a mut [f32],
 }
 
@@ -53,7 +92,10 @@ impl<const T: usize, const W: usize> WithSimd for Product<'_, T, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Product { grid, images, x, layout, channels, taps, out } = self;
+        let Product { grid, images, x, layout, channels, mut taps, out } = self;
+        let taps_len = [taps.len];
+        let [taps] = taps.memory.split(taps_len);
+        let taps = &*taps;
         let width = layout.width;
         let groups = images.div_ceil(grid.group_images());
         let (weight_len, tile_len) = (channels * width, W * W * width);
@@ -75,7 +117,7 @@ impl<const T: usize, const W: usize> WithSimd for Product<'_, T, W> {
 
 /// Row `row` of the positions of `G w Gt`, as `[position][channel][width]`.
 struct Weights<'a, const W: usize> {
-    taps: Taps<'a>,
+    taps: &'a [f32],
     row: usize,
     channels: usize,
     width: usize,
@@ -89,16 +131,15 @@ impl<const W: usize> WithSimd for Weights<'_, W> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Weights { taps, row, channels, width, out } = self;
         let len = channels * width;
-        for channel in 0..channels {
-            for v in (0..width).step_by(S::F32_LANES) {
-                let half = [
-                    taps.half::<S, W>(simd, row, 0, channel, v),
-                    taps.half::<S, W>(simd, row, 1, channel, v),
-                    taps.half::<S, W>(simd, row, 2, channel, v),
-                ];
-                for (s, &w) in form::weight::<S, W>(simd, half).iter().enumerate() {
-                    S::as_mut_simd_f32s(&mut out[s * len + channel * width + v..][..S::F32_LANES]).0[0] = w;
-                }
+        let taps: [&[f32]; 9] = std::array::from_fn(|tap| &taps[tap * len..][..len]);
+        for at in (0..len).step_by(S::F32_LANES) {
+            let halves = [
+                half::<S, W>(simd, taps, row, 0, at),
+                half::<S, W>(simd, taps, row, 1, at),
+                half::<S, W>(simd, taps, row, 2, at),
+            ];
+            for (s, &w) in form::weight::<S, W>(simd, halves).iter().enumerate() {
+                S::as_mut_simd_f32s(&mut out[s * len + at..][..S::F32_LANES]).0[0] = w;
             }
         }
     }

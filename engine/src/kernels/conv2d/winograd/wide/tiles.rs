@@ -37,7 +37,7 @@ impl Layout {
 /// Which transform.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `Bt x B` of windows of `W` x `W` pixels.
+    /// `Bt x B` of windows.
     Input,
     /// `A dy At` of `T` x `T` pixels.
     GradOutput,
@@ -45,7 +45,7 @@ pub enum Kind {
 
 /// All tiles of a few padded images.
 pub struct Transform<'a, const T: usize, const W: usize> {
-    pub grid: &'a Grid<T>,
+    pub grid: &'a Grid<T, W>,
     pub kind: Kind,
     /// The images, as [`Grid::plan`] pads them.
     pub padded: &'a [f32],
@@ -61,8 +61,9 @@ impl<const T: usize, const W: usize> WithSimd for Transform<'_, T, W> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Transform { grid, kind, padded, images, channels, out, layout } = self;
-        let row_len = (grid.columns * T + 2) * channels;
-        let image_len = (grid.rows * T + 2) * row_len;
+        let border = Grid::<T, W>::BORDER;
+        let row_len = (grid.columns * T + 2 * border) * channels;
+        let image_len = (grid.rows * T + 2 * border) * row_len;
         for t in 0..images * grid.per_image() {
             let (image, tile) = (t / grid.per_image(), t % grid.per_image());
             let (y, x) = (tile / grid.columns * T, tile % grid.columns * T);
@@ -73,8 +74,8 @@ impl<const T: usize, const W: usize> WithSimd for Transform<'_, T, W> {
                 match kind {
                     Kind::Input => input::<S, W>(simd, &padded[at + c..], [row_len, channels], out, layout.position),
                     Kind::GradOutput => {
-                        // A tile's output begins one pixel into its window.
-                        let dy = &padded[at + row_len + channels + c..];
+                        // A tile's output begins behind the border of its window.
+                        let dy = &padded[at + border * (row_len + channels) + c..];
                         grad_output::<S, T, W>(simd, dy, [row_len, channels], out, layout.position);
                     }
                 }
@@ -86,9 +87,9 @@ impl<const T: usize, const W: usize> WithSimd for Transform<'_, T, W> {
 #[inline(always)]
 fn input<S: Simd, const W: usize>(simd: S, pixels: &[f32], [dy, dx]: [usize; 2], out: &mut [f32], stride: usize) {
     let mut columns = [[simd.splat_f32s(0.0); W]; W];
-    for (x, column) in columns.iter_mut().enumerate() {
+    for (x, column) in columns.iter_mut().take(form::window(W)).enumerate() {
         let mut values = [simd.splat_f32s(0.0); W];
-        for (y, v) in values.iter_mut().enumerate() {
+        for (y, v) in values.iter_mut().take(form::window(W)).enumerate() {
             *v = load(simd, &pixels[y * dy + x * dx..][..S::F32_LANES]);
         }
         *column = form::input(simd, values);
@@ -133,7 +134,7 @@ fn grad_output<S: Simd, const T: usize, const W: usize>(
 
 /// `At m A` of all tiles of `images` images: `y[tile][position][width]` into `out[pixel][width]`.
 pub struct Output<'a, const T: usize, const W: usize> {
-    pub grid: &'a Grid<T>,
+    pub grid: &'a Grid<T, W>,
     pub images: usize,
     pub y: &'a [f32],
     pub width: usize,
