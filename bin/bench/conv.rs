@@ -162,7 +162,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let algorithm = Algorithm::from(args.algorithm);
     if args.algorithm == ConvAlgorithm::Winograd && single && !algorithm.is_winograd(&cases[0].size) {
         return Err(Failure::input(format!(
-            "--algorithm winograd: it computes 3x3 kernels of stride 1 only, not --shape {}; take direct",
+            "--algorithm winograd: it computes 3x3 kernels of stride 1, or of stride 2 between multiples of 16 channels, not --shape {}; take direct",
             args.shape
         )));
     }

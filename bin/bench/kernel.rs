@@ -5,7 +5,7 @@ use engine::Tensor;
 use engine::kernels::conv2d::backward::{Backward, Write, backward};
 use engine::kernels::conv2d::forward::{Forward, forward};
 use engine::kernels::conv2d::load::{Activation, GradTerms, Maps};
-use engine::kernels::conv2d::{Algorithm, ConvSize};
+use engine::kernels::conv2d::{Algorithm, ConvSize, winograd};
 use engine::kernels::simd::Level;
 use engine::rng::{Rng, purpose};
 
@@ -37,7 +37,7 @@ impl Pass {
 /// What computes `size` when `algorithm` is asked for.
 pub fn algorithm_name(algorithm: Algorithm, size: &ConvSize) -> &'static str {
     match () {
-        () if algorithm.is_winograd(size) => "winograd-f4x4-3x3",
+        () if algorithm.is_winograd(size) => winograd::name(size),
         () if size.is_depthwise() => "depthwise",
         () => "direct",
     }

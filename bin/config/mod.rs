@@ -48,7 +48,7 @@ pub enum ConvAlgorithm {
     Auto,
     /// Multiply-adds as the formula has them
     Direct,
-    /// Winograd wherever the kernel is 3x3 of stride 1
+    /// Winograd wherever the kernel is 3x3 of stride 1, or of stride 2 between multiples of 16 channels
     Winograd,
 }
 

@@ -423,9 +423,39 @@ mod tests {
     }
 
     #[test]
+    fn strided_forms_agree_with_f64_reference() {
+        // Tiles that are cut on both sides; lists and a single map that two read, so that its gradient is added to.
+        for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
+            let inputs = [
+                sample([1, 5, 6, 16]),
+                sample([2, 16]),
+                sample([3, 3, 16, 16]).scale(0.2),
+                sample([16]),
+                sample([1, 3, 3, 16]),
+                sample([1, 5, 6, 32]),
+                sample([3, 3, 32, 16]).scale(0.2),
+            ];
+            let strided = config(2, 1, 1, 1);
+            gradcheck(&inputs, |t| {
+                let affine = Some(t[1].clone());
+                let lazy = Lazy { maps: t[..1].to_vec(), affine, activation: Activation::Relu };
+                let fused = Fused { bias: Some(&t[3]), add: Some(&t[4]), measure: true, algorithm };
+                let first = lazy.conv2d(&t[2], strided, fused);
+                let fused = Fused { add: Some(&first), algorithm, ..Fused::default() };
+                Lazy::from(&t[0]).conv2d(&t[2], strided, fused)
+            });
+            gradcheck(&inputs, |t| {
+                let lazy = Lazy { maps: vec![t[5].clone()], affine: None, activation: Activation::Relu6 };
+                lazy.conv2d(&t[6], strided, Fused { algorithm, ..Fused::default() })
+            });
+        }
+    }
+
+    #[test]
     fn measured_moments_are_the_moments() {
         let cases = [
             ([9, 6, 6, 5], [3, 3, 5, 19], config(1, 1, 1, 1)),
+            ([5, 7, 6, 16], [3, 3, 16, 48], config(2, 1, 1, 1)),
             ([9, 16, 16, 24], [1, 1, 24, 50], config(1, 0, 1, 1)),
             ([9, 16, 16, 50], [1, 1, 50, 24], config(1, 0, 1, 1)),
             ([5, 7, 9, 24], [1, 1, 24, 200], config(1, 0, 1, 1)),

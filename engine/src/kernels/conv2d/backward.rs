@@ -5,7 +5,7 @@ use super::load::{GradTerms, Maps, grad_row, zero_border};
 use super::plan::Plan;
 use super::tile::{MR, Store, pack_panels, panel_width, run_panels, spread};
 use super::winograd::transform::{finish_grad_weight, pack_weights};
-use super::winograd::{self, Asked, Tiles};
+use super::winograd::{self, Asked, Pass, Tiles};
 use super::{Algorithm, ConvSize, depthwise, mask, pointwise};
 use crate::kernels::ahead::Ahead;
 use crate::kernels::channel_sums;
@@ -139,14 +139,14 @@ fn in_chunks(
     let lanes = lanes(level);
     // Of grad_input's weights, and of dy for grad_weight.
     let (width, dy_width) = (panel_width(size.c_in / size.groups, lanes), panel_width(size.c_out / size.groups, lanes));
-    let tiles = pass.algorithm.is_winograd(size).then(|| Tiles::new(size.h, size.w));
+    let tiles = pass.algorithm.is_winograd(size).then(|| Tiles::new(size));
     let (x_plan, dy_plan) = match &tiles {
-        Some(tiles) => (tiles.plan(size.c_in), tiles.plan(size.c_out)),
+        Some(tiles) => (tiles.plan(Pass::Forward, size.c_in), tiles.plan(Pass::GradInput, size.c_out)),
         None => (Plan::forward(size), Plan::grad_input(size)),
     };
     let weights = match &tiles {
         _ if !needs_input => vec![],
-        Some(_) => vec![transform_weights(pass, width)],
+        Some(tiles) => vec![transform_weights(pass, tiles, width)],
         None => pack_grad_input(pass, &dy_plan, width),
     };
 
@@ -158,7 +158,7 @@ fn in_chunks(
             forward.min(images_per_task(&dy_plan, size.h * size.w))
         }
     };
-    let weight_len = if tiles.is_some() { winograd::POSITIONS * size.c_in * size.c_out } else { size.weight_len() };
+    let weight_len = tiles.map_or(size.weight_len(), |tiles| tiles.transformed() * size.c_in * size.c_out);
     let tasks = size.n.div_ceil(images);
     let chunks = (PARTIAL_FLOATS / weight_len.max(1)).max(MIN_CHUNKS).min(tasks.max(1));
     let chunk_images = tasks.div_ceil(chunks) * images;
@@ -191,7 +191,7 @@ fn in_chunks(
 
     let total = |f: fn(&Sums) -> &[f64], channels| channel_sums::total(channels, sums.iter().map(f));
     let small = Small {
-        weight: pass.needs_weight.then(|| finish_weight(add_partials(&partials), size, tiles.is_some())),
+        weight: pass.needs_weight.then(|| finish_weight(add_partials(&partials), size, tiles.as_ref())),
         bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),
         affine: (needs_input && pass.input.affine.is_some())
             .then(|| (total(|s| &s.scale, size.c_in), total(|s| &s.shift, size.c_in))),
@@ -218,19 +218,20 @@ pub(super) fn add_partials(partials: &Tensor) -> Tensor {
 }
 
 /// grad_weight from the sums, which may be those of Winograd's transform.
-fn finish_weight(sums: Tensor, size: &ConvSize, winograd: bool) -> Tensor {
+fn finish_weight(sums: Tensor, size: &ConvSize, winograd: Option<&Tiles>) -> Tensor {
     let shape = [size.k_h, size.k_w, size.c_in / size.groups, size.c_out];
-    if winograd {
-        return Tensor::build(shape, |out| finish_grad_weight(sums.data(), size.c_in * size.c_out, out));
+    if let Some(tiles) = winograd {
+        let pairs = size.c_in * size.c_out;
+        return Tensor::build(shape, |out| finish_grad_weight(tiles.weight_rows(), sums.data(), pairs, out));
     }
     sums.view(shape.into())
 }
 
 /// The flipped weight, transformed; rows are output channels, columns input channels.
-fn transform_weights(pass: &Backward, width: usize) -> Tensor {
+fn transform_weights(pass: &Backward, tiles: &Tiles, width: usize) -> Tensor {
     let ConvSize { c_in, c_out, .. } = pass.size;
-    Tensor::build([c_in.div_ceil(width) * winograd::POSITIONS * c_out * width], |out| {
-        pack_weights(out, width, (c_out, c_in), |tap, row, column| {
+    Tensor::build([c_in.div_ceil(width) * tiles.transformed() * c_out * width], |out| {
+        pack_weights(tiles.weight_rows(), out, width, (c_out, c_in), |tap, row, column| {
             pass.weight[((8 - tap) * c_in + column) * c_out + row]
         });
     })
@@ -486,7 +487,15 @@ impl Shared<'_> {
         let mut store = Store { out, channels: size.c_in, start: 0, len: 0, bias: None, add: None, accumulate };
         if let Some(tiles) = &self.tiles {
             let weights = (self.weights[0].data(), width);
-            return winograd::convolve(simd, (tiles, images), padded, size.c_out, weights, store, asked);
+            return winograd::convolve(
+                simd,
+                (tiles, images, Pass::GradInput),
+                padded,
+                size.c_out,
+                weights,
+                store,
+                asked,
+            );
         }
         let next = asked.next;
         let tiles = (images * size.h * size.w).div_ceil(MR) * size.groups * columns.div_ceil(width);

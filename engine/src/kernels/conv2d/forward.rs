@@ -3,7 +3,7 @@
 use super::load::{Maps, maps_row, zero_border};
 use super::plan::Plan;
 use super::tile::{MR, Store, pack_panels, panel_width, run_panels, spread};
-use super::winograd::{self, Asked, Tiles, transform::pack_weights};
+use super::winograd::{self, Asked, Pass, Tiles, transform::pack_weights};
 use super::{Algorithm, ConvSize, depthwise, pointwise};
 use crate::kernels::ahead::Ahead;
 use crate::kernels::moments::{self, Partial};
@@ -50,9 +50,9 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     let width = panel_width(size.c_out / size.groups, lanes(level));
     let pixels = size.h_out * size.w_out;
     let (plan, method, images) = if pass.algorithm.is_winograd(size) {
-        let tiles = Tiles::new(size.h_out, size.w_out);
-        let weights = transform_weights(pass, width);
-        (tiles.plan(size.c_in), Method::Winograd(tiles, weights), tiles.images_per_task())
+        let tiles = Tiles::new(size);
+        let weights = transform_weights(pass, &tiles, width);
+        (tiles.plan(Pass::Forward, size.c_in), Method::Winograd(tiles, weights), tiles.images_per_task())
     } else {
         let plan = Plan::forward(size);
         let (weights, images) = (pack_forward(pass, &plan, width), images_per_task(&plan, pixels));
@@ -88,10 +88,12 @@ fn pack_forward(pass: &Forward, plan: &Plan, width: usize) -> Tensor {
     })
 }
 
-fn transform_weights(pass: &Forward, width: usize) -> Tensor {
+fn transform_weights(pass: &Forward, tiles: &Tiles, width: usize) -> Tensor {
     let ConvSize { c_in, c_out, .. } = pass.size;
-    Tensor::build([c_out.div_ceil(width) * winograd::POSITIONS * c_in * width], |out| {
-        pack_weights(out, width, (c_in, c_out), |tap, row, column| pass.weight[(tap * c_in + row) * c_out + column]);
+    Tensor::build([c_out.div_ceil(width) * tiles.transformed() * c_in * width], |out| {
+        pack_weights(tiles.weight_rows(), out, width, (c_in, c_out), |tap, row, column| {
+            pass.weight[(tap * c_in + row) * c_out + column]
+        });
     })
 }
 
@@ -137,7 +139,7 @@ impl WithSimd for Task<'_> {
             Method::Winograd(tiles, weights) => {
                 let weights = (weights.data(), width);
                 let asked = Asked { next: &mut ahead, results: None };
-                winograd::convolve(simd, (tiles, images), scratch, size.c_in, weights, store, asked);
+                winograd::convolve(simd, (tiles, images, Pass::Forward), scratch, size.c_in, weights, store, asked);
             }
             Method::Direct(weights) => {
                 let class = &plan.classes[0];

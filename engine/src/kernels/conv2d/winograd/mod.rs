@@ -1,4 +1,4 @@
-//! Winograd's F(4x4, 3x3): a 3x3 convolution with stride 1 in a quarter of the multiplications.
+//! Winograd's F(4x4, 3x3): a 3x3 convolution with stride 1 in a quarter of the multiplications. (With stride 2, in two thirds: [`strided`].)
 //!
 //! ```text
 //! y  = At [ (G w Gt) . (Bt x B) ] A          x: 6x6 tile of the padded input, y: 4x4 tile of the output
@@ -24,6 +24,7 @@ mod form;
 pub mod multiply;
 pub mod narrow;
 mod pairs;
+mod strided;
 pub mod transform;
 pub mod wide;
 
@@ -37,7 +38,7 @@ use pulp::Simd;
 use std::ops::Range;
 
 /// Positions of a transformed tile.
-pub const POSITIONS: usize = 36;
+const POSITIONS: usize = WINDOW * WINDOW;
 /// Output pixels of a tile, each way.
 const TILE: usize = 4;
 /// Pixels that a tile reads, each way.
@@ -53,17 +54,43 @@ fn grad_weight_tiles(c_in: usize, c_out: usize) -> usize {
 /// Extra floats between two tiles.
 const SKEW: usize = 16;
 
-/// Whether the algorithm can compute this convolution.
+/// Whether the algorithm can compute this convolution. With stride 2, only whole vectors of channels.
 pub fn possible(size: &ConvSize) -> bool {
-    (size.k_h, size.k_w, size.stride, size.dilation, size.groups, size.padding) == (3, 3, 1, 1, 1, 1)
+    let whole = |c: usize| c.is_multiple_of(16);
+    (size.k_h, size.k_w, size.dilation, size.groups, size.padding) == (3, 3, 1, 1, 1)
+        && (size.stride == 1 || size.stride == 2 && whole(size.c_in) && whole(size.c_out))
 }
 
 /// Whether it is the faster choice: by shape alone, so that results do not depend on a timing run. Narrow inputs spend more on
 /// transforms than they save, and small maps fill their tiles badly.
 pub fn wins(size: &ConvSize) -> bool {
-    let tiles = Tiles::new(size.h, size.w);
-    let filled = size.h * size.w * 10 >= tiles.per_image() * TILE * TILE * 6;
-    possible(size) && (wide::applies(size) || filled && size.c_in >= 8 && size.c_out >= 8)
+    if !possible(size) {
+        return false;
+    }
+    let filled = size.h_out * size.w_out * 10 >= Tiles::new(size).room() * 6;
+    let wide_enough = size.c_in >= 8 && size.c_out >= 8;
+    match size.stride {
+        1 => wide::applies(size) || filled && wide_enough,
+        _ => filled,
+    }
+}
+
+/// As reports name what computes this convolution.
+pub fn name(size: &ConvSize) -> &'static str {
+    match size.stride {
+        1 if wide::applies(size) => wide::name(size),
+        1 => "winograd-f4x4-3x3",
+        _ => "winograd-f2x2-3x3-stride-2",
+    }
+}
+
+/// What is computed: the output from the input, or the input's gradient from the output's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The output.
+    Forward,
+    /// The input's gradient.
+    GradInput,
 }
 
 /// Where transformed tiles lie: rows of six positions apart, the tiles of a row together.
@@ -78,18 +105,23 @@ pub struct Place {
     tile: usize,
     /// Floats between rows of positions.
     row: usize,
+    /// Positions of a row, and rows.
+    side: usize,
+    /// Those of them with weights of their own; others have those of the last.
+    distinct: usize,
 }
 
 impl Place {
-    /// For `tiles` tiles.
-    fn new(channels: usize, tiles: usize) -> Place {
-        let tile = WINDOW * channels + SKEW;
-        Place { channels, tile, row: tiles * tile }
+    /// For `count` of such `tiles`.
+    fn new(tiles: &Tiles, channels: usize, count: usize) -> Place {
+        let [side, distinct] = tiles.sides();
+        let tile = side * channels + SKEW;
+        Place { channels, tile, row: count * tile, side, distinct }
     }
 
     /// Floats of all tiles, and of one more: from any position of any tile on, there is as much as lies between two tiles.
     fn len(&self) -> usize {
-        WINDOW * self.row + self.tile
+        self.side * self.row + self.tile
     }
 
     /// Where position `(r, s)` of a tile begins.
@@ -98,16 +130,36 @@ impl Place {
         r * self.row + tile * self.tile + s * self.channels
     }
 
-    /// Where a position of a tile begins.
+    /// Rows and columns of all positions.
     #[inline(always)]
-    fn at(&self, tile: usize, position: usize) -> usize {
-        self.of(tile, position / WINDOW, position % WINDOW)
+    fn positions(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let side = self.side;
+        (0..side).flat_map(
+            #[inline(always)]
+            move |r| {
+                (0..side).map(
+                    #[inline(always)]
+                    move |s| (r, s),
+                )
+            },
+        )
+    }
+
+    /// Which weights a position is multiplied by, and whether it is the first of those that are.
+    #[inline(always)]
+    fn weights(&self, r: usize, s: usize) -> (usize, bool) {
+        let last = self.distinct - 1;
+        (r.min(last) * self.distinct + s.min(last), r <= last && s <= last)
     }
 }
 
 /// How a map is cut into tiles.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiles {
+    stride: usize,
+    /// Height and width of the input.
+    input: [usize; 2],
+    /// Of the output.
     height: usize,
     width: usize,
     rows: usize,
@@ -115,9 +167,41 @@ pub struct Tiles {
 }
 
 impl Tiles {
-    /// Tiles that cover `height` x `width` output pixels.
-    pub fn new(height: usize, width: usize) -> Tiles {
-        Tiles { height, width, rows: height.div_ceil(TILE), columns: width.div_ceil(TILE) }
+    /// Tiles that cover the output.
+    pub fn new(size: &ConvSize) -> Tiles {
+        let ConvSize { stride, h, w, h_out: height, w_out: width, .. } = *size;
+        let tile = if stride == 1 { TILE } else { strided::TILE };
+        Tiles { stride, input: [h, w], height, width, rows: height.div_ceil(tile), columns: width.div_ceil(tile) }
+    }
+
+    /// Output pixels that the tiles have room for.
+    fn room(&self) -> usize {
+        let tile = if self.stride == 1 { TILE } else { strided::TILE };
+        self.per_image() * tile * tile
+    }
+
+    /// Positions of a transformed tile each way, and those of them with weights of their own.
+    fn sides(&self) -> [usize; 2] {
+        if self.stride == 1 { [WINDOW; 2] } else { [strided::SIDE, strided::G.len()] }
+    }
+
+    /// Rows of `G`.
+    pub fn weight_rows(&self) -> &'static [[f32; 3]] {
+        if self.stride == 1 { &transform::G } else { &strided::G }
+    }
+
+    /// Transformed values of a pair of an input and an output channel.
+    pub fn transformed(&self) -> usize {
+        let [_, distinct] = self.sides();
+        distinct * distinct
+    }
+
+    /// Height and width of what a pass computes.
+    fn writes(&self, pass: Pass) -> [usize; 2] {
+        match pass {
+            Pass::Forward => [self.height, self.width],
+            Pass::GradInput => self.input,
+        }
     }
 
     /// Tiles of one image.
@@ -135,16 +219,21 @@ impl Tiles {
         (grad_weight_tiles(c_in, c_out) / self.per_image().max(1)).max(1)
     }
 
-    /// The padded image that the tiles read.
-    pub fn plan(&self, channels: usize) -> Plan {
+    /// The padded image that the tiles of a pass read.
+    pub fn plan(&self, pass: Pass, channels: usize) -> Plan {
+        let ([rows, columns], border, tile, more) = match (self.stride, pass) {
+            (1, _) => (self.input, 1, TILE, 2),
+            (_, Pass::Forward) => (self.input, 1, 2 * strided::TILE, 1),
+            (_, Pass::GradInput) => ([self.height, self.width], 0, strided::TILE, 1),
+        };
         Plan {
-            rows: self.height,
-            columns: self.width,
+            rows,
+            columns,
             channels,
-            top: 1,
-            left: 1,
-            padded_rows: self.rows * TILE + 2,
-            padded_columns: self.columns * TILE + 2,
+            top: border,
+            left: border,
+            padded_rows: self.rows * tile + more,
+            padded_columns: self.columns * tile + more,
             classes: vec![],
         }
     }
@@ -179,11 +268,11 @@ pub struct Asked<'a, 'b> {
     pub results: Option<(&'b [f32], usize)>,
 }
 
-/// Forward or grad_input of `images` padded images: `weights` are [`transform::pack_weights`]ed in panels of `width`.
+/// A pass over `images` padded images: `weights` are [`transform::pack_weights`]ed in panels of `width`.
 #[inline(always)]
 pub fn convolve<S: Simd>(
     simd: S,
-    (tiles, images): (&Tiles, usize),
+    (tiles, images, pass): (&Tiles, usize, Pass),
     padded: &[f32],
     channels: usize,
     (weights, width): (&[f32], usize),
@@ -193,17 +282,17 @@ pub fn convolve<S: Simd>(
     let columns = store.channels.next_multiple_of(width);
     let tile = multiply::tile_rows::<S>();
     let rows = tiles.block_rows(images, BLOCK_TILES, tile);
-    let places @ [in_x, in_y] = [Place::new(channels, rows), Place::new(columns, rows)];
+    let places @ [in_x, in_y] = [Place::new(tiles, channels, rows), Place::new(tiles, columns, rows)];
     let lengths = [in_x.len(), in_y.len()];
     let mut memory = Scratch::new(lengths);
     let [x, y] = memory.split(lengths);
     let blocks = tiles.blocks(images, BLOCK_TILES).count();
-    let steps = POSITIONS * (rows / tile) * (columns / width);
+    let steps = in_x.side * in_x.side * (rows / tile) * (columns / width);
     next.spread(next.left(), blocks * steps);
     let pixels = store.out.len() / store.channels;
     for (i, block) in tiles.blocks(images, BLOCK_TILES).enumerate() {
         let rows = block.len().next_multiple_of(tile);
-        apart(simd, transform::Input { tiles, padded, channels, block: block.clone(), out: &mut *x, place: in_x });
+        input(simd, tiles, pass, (padded, channels), block.clone(), x, in_x);
         // About the pixels of the block.
         let own = pixels * i / blocks..pixels * (i + 1) / blocks;
         let results = results.unwrap_or((&*store.out, store.channels));
@@ -211,7 +300,28 @@ pub fn convolve<S: Simd>(
         results.spread(results.left(), steps);
         let (y, next) = (&mut *y, &mut *next);
         apart(simd, multiply::Multiply { x, weights, width, y, rows, channels, places, next, results });
-        apart(simd, transform::Output { tiles, block, y, place: in_y, store: store.reborrow() });
+        let store = store.reborrow();
+        match tiles.stride {
+            1 => apart(simd, transform::Output { tiles, block, y, place: in_y, store }),
+            _ => apart(simd, strided::Output { tiles, pass, block, y, place: in_y, store }),
+        }
+    }
+}
+
+/// A block of tiles' transforms.
+#[inline(always)]
+fn input<S: Simd>(
+    simd: S,
+    tiles: &Tiles,
+    pass: Pass,
+    (padded, channels): (&[f32], usize),
+    block: Range<usize>,
+    out: &mut [f32],
+    place: Place,
+) {
+    match tiles.stride {
+        1 => apart(simd, transform::Input { tiles, padded, channels, block, out, place }),
+        _ => apart(simd, strided::Input { tiles, pass, padded, channels, block, out, place }),
     }
 }
 
@@ -230,28 +340,22 @@ pub fn grad_weight<S: Simd>(
     let most = grad_weight_tiles(c_in, c_out);
     let rows = tiles.block_rows(images, most, 1);
     let columns = c_out.next_multiple_of(panel_width(c_out, S::F32_LANES));
-    let places @ [of_x, of_dy] = [Place::new(c_in, rows), Place::new(columns, rows)];
+    let places @ [of_x, of_dy] = [Place::new(tiles, c_in, rows), Place::new(tiles, columns, rows)];
     let lengths = [of_x.len(), of_dy.len()];
     let mut memory = Scratch::new(lengths);
     let [x_tiles, dy_tiles] = memory.split(lengths);
-    ahead.spread(asked, tiles.blocks(images, most).count() * POSITIONS * c_in.div_ceil(multiply::tile_rows::<S>()));
+    ahead.spread(
+        asked,
+        tiles.blocks(images, most).count() * of_x.side * of_x.side * c_in.div_ceil(multiply::tile_rows::<S>()),
+    );
     for block in tiles.blocks(images, most) {
         let count = block.len();
-        apart(
-            simd,
-            transform::Input {
-                tiles,
-                padded: x,
-                channels: c_in,
-                block: block.clone(),
-                out: &mut *x_tiles,
-                place: of_x,
-            },
-        );
-        apart(
-            simd,
-            transform::GradOutput { tiles, padded: dy, channels: c_out, block, out: &mut *dy_tiles, place: of_dy },
-        );
+        input(simd, tiles, Pass::Forward, (x, c_in), block.clone(), x_tiles, of_x);
+        let (padded, channels, out, place) = (dy, c_out, &mut *dy_tiles, of_dy);
+        match tiles.stride {
+            1 => apart(simd, transform::GradOutput { tiles, padded, channels, block, out, place }),
+            _ => apart(simd, strided::GradOutput { tiles, padded, channels, block, out, place }),
+        }
         let ahead = &mut *ahead;
         let (x, dy, sums) = (&*x_tiles, &*dy_tiles, &mut *sums);
         apart(simd, multiply::Outer { x, dy, sums, first, count, c_in, c_out, places, ahead });

@@ -1,7 +1,7 @@
-//! The 36 matrix products.
+//! A matrix product for each position.
 
 use super::super::tile::{MR, add_outer, add_product, load};
-use super::{POSITIONS, Place};
+use super::Place;
 use crate::kernels::ahead::Ahead;
 use crate::kernels::simd::{apart, has_many_registers};
 use pulp::{Simd, WithSimd};
@@ -54,13 +54,15 @@ impl Multiply<'_, '_, '_> {
         let Multiply { x, weights, y, rows, channels, places: [in_x, in_y], next, results, .. } = self;
         let width = NV * S::F32_LANES;
         let panel_len = channels * width;
-        for position in 0..POSITIONS {
+        let distinct = in_x.distinct * in_x.distinct;
+        for (r, s) in in_x.positions() {
+            let (position, _) = in_x.weights(r, s);
             for panel in 0..in_y.channels / width {
-                let (w, _) = S::as_simd_f32s(&weights[(panel * POSITIONS + position) * panel_len..][..panel_len]);
+                let (w, _) = S::as_simd_f32s(&weights[(panel * distinct + position) * panel_len..][..panel_len]);
                 let w = &w.as_chunks::<NV>().0[..channels];
                 for tile in (0..rows).step_by(M) {
-                    let x = &x[in_x.at(tile, position)..];
-                    let y = &mut y[in_y.at(tile, position) + panel * width..];
+                    let x = &x[in_x.of(tile, r, s)..];
+                    let y = &mut y[in_y.of(tile, r, s) + panel * width..];
                     next.step().ask();
                     results.step().ask();
                     rows_of::<S, M, NV>(simd, x, in_x.tile, w, y, in_y.tile);
@@ -122,8 +124,10 @@ impl WithSimd for Outer<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for position in 0..POSITIONS {
-            let [x, dy] = self.places.map(|place| place.at(0, position));
+        for (r, s) in self.places[0].positions() {
+            let (position, first) = self.places[0].weights(r, s);
+            let first = first && self.first;
+            let [x, dy] = self.places.map(|place| place.of(0, r, s));
             let (x, dy) = (&self.x[x..], &self.dy[dy..]);
             let sums = &mut self.sums[position * self.c_in * self.c_out..][..self.c_in * self.c_out];
             let mut c = 0;
@@ -134,7 +138,7 @@ impl WithSimd for Outer<'_, '_> {
                     x: &x[c..],
                     dy,
                     sums: &mut sums[c * self.c_out..],
-                    first: self.first,
+                    first,
                     strides: self.places.map(|place| place.tile),
                     count: self.count,
                     c_out: self.c_out,

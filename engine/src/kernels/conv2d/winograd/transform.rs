@@ -1,7 +1,7 @@
 //! The transforms, a vector of channels at a time.
 
 use super::super::tile::{Store, load};
-use super::{POSITIONS, Place, TILE, Tiles, WINDOW};
+use super::{Pass, Place, TILE, Tiles, WINDOW};
 use crate::kernels::elementwise::dispatch;
 use crate::parallel;
 use pulp::{Simd, WithSimd};
@@ -330,6 +330,7 @@ impl Output<'_> {
     #[inline(always)]
     fn whole<S: Simd, const V: usize>(mut self, simd: S) {
         let channels = self.store.channels;
+        let [_, map_width] = self.tiles.writes(Pass::Forward);
         for (i, t) in self.block.clone().enumerate() {
             let (corner, [height, width]) = self.place(t);
             let y = six(
@@ -350,7 +351,7 @@ impl Output<'_> {
                 for r in 0..TILE {
                     let [c0, c1, c2, c3, c4, c5] = &columns;
                     let mut row = output_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r], c5[r]]);
-                    let at = corner + r * self.tiles.width * channels;
+                    let at = corner + r * map_width * channels;
                     if let Some(add) = add.and_then(|add| pixels::<S, V, TILE>(&add[at..][..TILE * channels])) {
                         for s in 0..TILE {
                             row[s] = simd.add_f32s(row[s], add[s][v]);
@@ -376,7 +377,7 @@ impl Output<'_> {
     /// Where tile `t` begins in the output, and how much of it exists.
     #[inline(always)]
     fn place(&self, t: usize) -> (usize, [usize; 2]) {
-        let Tiles { height, width, .. } = *self.tiles;
+        let [height, width] = self.tiles.writes(Pass::Forward);
         let (image, ty, tx) = self.tiles.place(t);
         let (y, x) = (ty * TILE, tx * TILE);
         let corner = ((image * height + y) * width + x) * self.store.channels;
@@ -388,6 +389,7 @@ impl Output<'_> {
     fn tile<S: Simd>(&mut self, simd: S, i: usize, t: usize) {
         let (corner, [height, width]) = self.place(t);
         let (y, place) = (self.y, self.place);
+        let [_, map_width] = self.tiles.writes(Pass::Forward);
         let Store { out, channels, bias, add, accumulate, .. } = &mut self.store;
         let channels = *channels;
         let mut c = 0;
@@ -407,7 +409,7 @@ impl Output<'_> {
                 let [c0, c1, c2, c3, c4, c5] = &columns;
                 let row = output_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r], c5[r]]);
                 for (s, mut v) in row.into_iter().enumerate().take(width) {
-                    let at = corner + (r * self.tiles.width + s) * channels + c;
+                    let at = corner + (r * map_width + s) * channels + c;
                     if let Some(bias) = bias {
                         v = simd.add_f32s(v, some(simd, &bias[c..], len));
                     }
@@ -463,15 +465,16 @@ pub(super) const G: [[f32; 3]; WINDOW] = [
     [0.0, 0.0, 1.0],
 ];
 
-/// `G w Gt`, as `[panel][position][row][width]` for rows that are read and columns that are computed; columns beyond
+/// `G w Gt` (`g`: the rows of `G`), as `[panel][position][row][width]` for rows that are read and columns that are computed; columns beyond
 /// `columns` are zeros. `weight(tap, row, column)`.
 pub fn pack_weights(
+    g: &[[f32; 3]],
     out: &mut [f32],
     width: usize,
     (rows, columns): (usize, usize),
     weight: impl Fn(usize, usize, usize) -> f32 + Send + Sync,
 ) {
-    parallel::chunks_mut(out, POSITIONS * rows * width, |panel, out| {
+    parallel::chunks_mut(out, g.len() * g.len() * rows * width, |panel, out| {
         let range = panel * width..((panel + 1) * width).min(columns);
         // [tap][lane], so that the transform below runs over lanes; lanes without a column stay zero.
         let mut taps = vec![0.0; 9 * width];
@@ -483,16 +486,16 @@ pub fn pack_weights(
             }
             dispatch(
                 #[inline(always)]
-                || transform_weights(&taps, width, row, rows, out),
+                || transform_weights(g, &taps, width, row, rows, out),
             );
         }
     });
 }
 
 #[inline(always)]
-fn transform_weights(taps: &[f32], width: usize, row: usize, rows: usize, out: &mut [f32]) {
+fn transform_weights(all: &[[f32; 3]], taps: &[f32], width: usize, row: usize, rows: usize, out: &mut [f32]) {
     let mut half = [[0.0f32; 16]; 3];
-    for (r, g) in G.iter().enumerate() {
+    for (r, g) in all.iter().enumerate() {
         for start in (0..width).step_by(16) {
             let len = (width - start).min(16);
             for (x, half) in half.iter_mut().enumerate() {
@@ -501,8 +504,8 @@ fn transform_weights(taps: &[f32], width: usize, row: usize, rows: usize, out: &
                     *h = g[0] * w0 + g[1] * w1 + g[2] * w2;
                 }
             }
-            for (s, g) in G.iter().enumerate() {
-                let out = &mut out[((r * WINDOW + s) * rows + row) * width + start..][..len];
+            for (s, g) in all.iter().enumerate() {
+                let out = &mut out[((r * all.len() + s) * rows + row) * width + start..][..len];
                 for (((o, a), b), c) in out.iter_mut().zip(&half[0]).zip(&half[1]).zip(&half[2]) {
                     *o = g[0] * a + g[1] * b + g[2] * c;
                 }
@@ -513,14 +516,14 @@ fn transform_weights(taps: &[f32], width: usize, row: usize, rows: usize, out: &
 
 /// `Gt sums G`: the gradient of the weight, `[tap][pair]`, from its transform, `[position][pair]`, for all `pairs` of an input and
 /// an output channel.
-pub fn finish_grad_weight(sums: &[f32], pairs: usize, out: &mut [f32]) {
+pub fn finish_grad_weight(g: &[[f32; 3]], sums: &[f32], pairs: usize, out: &mut [f32]) {
     const RUN: usize = 256;
     let of_pairs = parallel::map(pairs.div_ceil(RUN), |run| {
         let range = run * RUN..((run + 1) * RUN).min(pairs);
         let mut taps = vec![0.0; 9 * range.len()];
         dispatch(
             #[inline(always)]
-            || finish_pairs(sums, pairs, range, &mut taps),
+            || finish_pairs(g, sums, pairs, range, &mut taps),
         );
         taps
     });
@@ -532,13 +535,13 @@ pub fn finish_grad_weight(sums: &[f32], pairs: usize, out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn finish_pairs(sums: &[f32], pairs: usize, range: Range<usize>, taps: &mut [f32]) {
+fn finish_pairs(g: &[[f32; 3]], sums: &[f32], pairs: usize, range: Range<usize>, taps: &mut [f32]) {
     let len = range.len();
-    for r in 0..WINDOW {
-        for s in 0..WINDOW {
-            let sums = &sums[(r * WINDOW + s) * pairs + range.start..][..len];
+    for r in 0..g.len() {
+        for s in 0..g.len() {
+            let sums = &sums[(r * g.len() + s) * pairs + range.start..][..len];
             for (y, x) in (0..3).flat_map(|y| (0..3).map(move |x| (y, x))) {
-                let factor = G[r][y] * G[s][x];
+                let factor = g[r][y] * g[s][x];
                 if factor != 0.0 {
                     let out = &mut taps[(y * 3 + x) * len..][..len];
                     out.iter_mut().zip(sums).for_each(|(o, u)| *o += factor * u);

@@ -31,7 +31,7 @@ const MIN_CHUNKS: usize = 4;
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
     let level = eight_lanes(level);
     let size = &pass.size;
-    let tiles = Tiles::new(size.h, size.w);
+    let tiles = Tiles::new(size);
     let blocks = Block::of(pass.input.maps.iter().map(|map| map.1));
     let needs_input = grad_maps.iter().any(Option::is_some);
     let weights = needs_input.then(|| pack_grad_input(level, size, &blocks, pass.weight));

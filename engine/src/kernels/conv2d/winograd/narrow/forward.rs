@@ -23,7 +23,7 @@ const SUMS: usize = 40 << 10;
 pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>> {
     let level = eight_lanes(level);
     let size = &pass.size;
-    let tiles = Tiles::new(size.h, size.w);
+    let tiles = Tiles::new(size);
     let (blocks, panels) = (Block::of(pass.input.maps.iter().map(|map| map.1)), panels(size.c_out));
     let weights = pack_forward(level, size, &blocks, &panels, pass.weight);
     let images = (TASK_TILES / tiles.per_image()).max(1);

@@ -52,7 +52,7 @@ const LINE: usize = 16;
 
 /// Whether this driver is faster than the other: by shape alone.
 pub fn wins(size: &ConvSize) -> bool {
-    possible(size) && size.c_out < 64 && !(size.c_out.is_multiple_of(16) && size.c_in <= 64)
+    possible(size) && size.stride == 1 && size.c_out < 64 && !(size.c_out.is_multiple_of(16) && size.c_in <= 64)
 }
 
 /// `level` or, if its vectors do not have eight lanes, one whose vectors do.

@@ -37,7 +37,7 @@ const SKEW: usize = 16;
 /// Whether a 3x3 convolution with stride 1 and padding 1 is computed this way, by shape alone.
 pub fn applies(size: &ConvSize) -> bool {
     let wide = |c: usize| c >= MIN_CHANNELS && c.is_multiple_of(16);
-    wide(size.c_in) && wide(size.c_out) && size.h * size.w <= 256
+    size.stride == 1 && wide(size.c_in) && wide(size.c_out) && size.h * size.w <= 256
 }
 
 /// Channels of a panel: two vectors, or one where two do not divide the channels.
@@ -54,6 +54,15 @@ enum Tiling {
     Two,
     /// One of 2x2 pixels, the whole map.
     Whole,
+}
+
+/// As [`super::name`].
+pub(super) fn name(size: &ConvSize) -> &'static str {
+    match tiling(size) {
+        Tiling::Four => "winograd-f4x4-3x3",
+        Tiling::Two => "winograd-f2x2-3x3",
+        Tiling::Whole => "winograd-2x2-map",
+    }
 }
 
 fn tiling(size: &ConvSize) -> Tiling {
