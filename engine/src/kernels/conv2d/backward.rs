@@ -221,8 +221,8 @@ pub(super) fn add_partials(partials: &Tensor) -> Tensor {
 fn finish_weight(sums: Tensor, size: &ConvSize, winograd: Option<&Tiles>) -> Tensor {
     let shape = [size.k_h, size.k_w, size.c_in / size.groups, size.c_out];
     if let Some(tiles) = winograd {
-        let pairs = size.c_in * size.c_out;
-        return Tensor::build(shape, |out| finish_grad_weight(tiles.weight_rows(), sums.data(), pairs, out));
+        let channels = [size.c_in, size.c_out];
+        return Tensor::build(shape, |out| finish_grad_weight(tiles.weight_rows(), sums.data(), channels, out));
     }
     sums.view(shape.into())
 }

@@ -325,7 +325,7 @@ fn input<S: Simd>(
     }
 }
 
-/// Adds the tiles of `images` images to the transformed grad_weight, `[position][c_in][c_out]`, or stores their sums if these are the
+/// Adds the tiles of `images` images to the transformed grad_weight, of each position in [`multiply::panels`], or stores their sums if these are the
 /// `first`; asks for `asked` lines of `ahead` meanwhile.
 #[inline(always)]
 pub fn grad_weight<S: Simd>(
@@ -346,7 +346,11 @@ pub fn grad_weight<S: Simd>(
     let [x_tiles, dy_tiles] = memory.split(lengths);
     ahead.spread(
         asked,
-        tiles.blocks(images, most).count() * of_x.side * of_x.side * c_in.div_ceil(multiply::tile_rows::<S>()),
+        tiles.blocks(images, most).count()
+            * of_x.side
+            * of_x.side
+            * c_in.div_ceil(multiply::tile_rows::<S>())
+            * multiply::panels(c_out).count(),
     );
     for block in tiles.blocks(images, most) {
         let count = block.len();

@@ -1,6 +1,7 @@
 //! The transforms, a vector of channels at a time.
 
 use super::super::tile::{Store, load};
+use super::multiply::{PANEL, panels};
 use super::{Pass, Place, TILE, Tiles, WINDOW};
 use crate::kernels::elementwise::dispatch;
 use crate::parallel;
@@ -514,24 +515,32 @@ fn transform_weights(all: &[[f32; 3]], taps: &[f32], width: usize, row: usize, r
     }
 }
 
-/// `Gt sums G`: the gradient of the weight, `[tap][pair]`, from its transform, `[position][pair]`, for all `pairs` of an input and
-/// an output channel.
-pub fn finish_grad_weight(g: &[[f32; 3]], sums: &[f32], pairs: usize, out: &mut [f32]) {
-    const RUN: usize = 256;
-    let of_pairs = parallel::map(pairs.div_ceil(RUN), |run| {
-        let range = run * RUN..((run + 1) * RUN).min(pairs);
-        let mut taps = vec![0.0; 9 * range.len()];
-        dispatch(
-            #[inline(always)]
-            || finish_pairs(g, sums, pairs, range, &mut taps),
-        );
-        taps
-    });
-    for (run, taps) in of_pairs.iter().enumerate() {
-        for (tap, values) in taps.chunks_exact(taps.len() / 9).enumerate() {
-            out[tap * pairs + run * RUN..][..values.len()].copy_from_slice(values);
+/// `Gt sums G` (`g`: the rows of `G`): the gradient of the weight, `[tap][c_in][c_out]`, from its transform, of each position in
+/// [`panels`].
+pub fn finish_grad_weight(g: &[[f32; 3]], sums: &[f32], [c_in, c_out]: [usize; 2], out: &mut [f32]) {
+    /// Input channels of a task.
+    const ROWS: usize = 8;
+    let mut taps: Vec<_> = out.chunks_mut(c_in * c_out).map(|tap| tap.chunks_mut(ROWS * c_out)).collect();
+    let tasks: Vec<Vec<&mut [f32]>> =
+        (0..c_in.div_ceil(ROWS)).map(|_| taps.iter_mut().filter_map(Iterator::next).collect()).collect();
+    parallel::each(tasks, |task, mut out| {
+        let rows = task * ROWS..((task + 1) * ROWS).min(c_in);
+        let mut taps = vec![0.0; 9 * ROWS * c_out.min(PANEL)];
+        for (start, columns) in panels(c_out) {
+            let range = start * c_in + rows.start * columns..start * c_in + rows.end * columns;
+            let taps = &mut taps[..9 * range.len()];
+            taps.fill(0.0);
+            dispatch(
+                #[inline(always)]
+                || finish_pairs(g, sums, c_in * c_out, range.clone(), taps),
+            );
+            for (out, taps) in out.iter_mut().zip(taps.chunks_exact(range.len())) {
+                for (out, row) in out.chunks_exact_mut(c_out).zip(taps.chunks_exact(columns)) {
+                    out[start..start + columns].copy_from_slice(row);
+                }
+            }
         }
-    }
+    });
 }
 
 #[inline(always)]
