@@ -104,9 +104,9 @@ struct MaxPool2d {
 }
 
 impl MaxPool2d {
-    /// Adds each output's gradient to the pixel of its maximum, for one image.
+    /// Adds each output's gradient to the pixel of its maximum, for one image, or stores it there and zeros elsewhere.
     #[inline(always)]
-    fn spread(&self, g: &[f32], position: &[f32], grad_input: &mut [f32]) {
+    fn spread<const STORE: bool>(&self, g: &[f32], position: &[f32], grad_input: &mut [f32]) {
         let [_, _, w, c] = self.windows.input;
         self.windows.for_each(
             #[inline(always)]
@@ -117,7 +117,8 @@ impl MaxPool2d {
                     for column in columns.clone() {
                         let grad_input = &mut grad_input[(row * w + column) * c..][..c];
                         for ((sum, &g), &position) in grad_input.iter_mut().zip(g).zip(position) {
-                            *sum += if position == here { g } else { 0.0 };
+                            let g = if position == here { g } else { 0.0 };
+                            *sum = if STORE { g } else { *sum + g };
                         }
                         here += 1.0;
                     }
@@ -171,13 +172,19 @@ impl Backward for MaxPool2d {
         let len = self.windows.output_image();
         grads.accumulate(0, |grad_input, fresh| {
             chunks_mut(grad_input, self.windows.input_image(), |n, grad_input| {
+                let (g, position) = (&g[n * len..][..len], &position[n * len..][..len]);
+                if fresh && self.windows.partition() {
+                    return dispatch(
+                        #[inline(always)]
+                        || self.spread::<true>(g, position, grad_input),
+                    );
+                }
                 if fresh {
                     grad_input.fill(0.0);
                 }
-                let (g, position) = (&g[n * len..][..len], &position[n * len..][..len]);
                 dispatch(
                     #[inline(always)]
-                    || self.spread(g, position, grad_input),
+                    || self.spread::<false>(g, position, grad_input),
                 );
             });
         });
@@ -205,6 +212,7 @@ mod tests {
     fn agrees_with_f64_reference() {
         for (shape, config) in [
             ([2, 5, 7, 3], pool(2, 2, 0)), // the last row and column are dropped
+            ([2, 6, 4, 3], pool(2, 2, 0)), // every pixel is in one window
             ([2, 5, 4, 3], pool(3, 2, 1)), // windows overlap
             ([1, 6, 5, 1], pool(3, 1, 1)),
             ([1, 1, 1, 9], pool(2, 3, 1)),

@@ -65,6 +65,13 @@ impl Windows {
             .to_vec()
     }
 
+    /// Whether every pixel is in exactly one window.
+    pub fn partition(&self) -> bool {
+        let Pool2d { kernel_size, stride, padding } = self.config;
+        let [_, h, w, _] = self.input;
+        stride == kernel_size && padding == 0 && h.is_multiple_of(stride) && w.is_multiple_of(stride)
+    }
+
     /// Elements of one image of the input.
     pub fn input_image(&self) -> usize {
         self.input[1..].iter().product()

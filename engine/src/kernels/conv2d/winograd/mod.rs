@@ -1,4 +1,4 @@
-//! Winograd's F(4x4, 3x3): a 3x3 convolution with stride 1 in a quarter of the multiplications. (With stride 2, in two thirds: [`strided`].)
+//! Winograd's F(4x4, 3x3): a 3x3 convolution with stride 1 in a quarter of the multiplications. (With stride 2, in two thirds: `strided`.)
 //!
 //! ```text
 //! y  = At [ (G w Gt) . (Bt x B) ] A          x: 6x6 tile of the padded input, y: 4x4 tile of the output
@@ -325,7 +325,7 @@ fn input<S: Simd>(
     }
 }
 
-/// Adds the tiles of `images` images to the transformed grad_weight, of each position in [`multiply::panels`], or stores their sums if these are the
+/// Adds the tiles of `images` images to the transformed grad_weight, of each position in `multiply::panels`, or stores their sums if these are the
 /// `first`; asks for `asked` lines of `ahead` meanwhile.
 #[inline(always)]
 pub fn grad_weight<S: Simd>(

@@ -119,7 +119,7 @@ pub struct Outer<'a, 'b> {
     pub x: &'a [f32],
     /// Transformed tiles of dy.
     pub dy: &'a [f32],
-    /// Of each position, in [`panels`].
+    /// Of each position, in `panels`.
     pub sums: &'a mut [f32],
     /// Whether to store the sums instead of adding them.
     pub first: bool,

@@ -266,9 +266,9 @@ fn forward<S: Simd>(
     );
     for r in 0..TILE {
         let row = output_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r]]);
-        for s in 0..TILE {
+        for (s, &v) in row.iter().enumerate() {
             if r < height && s < width {
-                pixel(simd, store, at + r * row_len + s * store.channels, row[s]);
+                pixel(simd, store, at + r * row_len + s * store.channels, v);
             }
         }
     }
@@ -288,9 +288,9 @@ fn grad_input<S: Simd>(
     );
     for r in 0..2 * TILE {
         let row = grads_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r]]);
-        for s in 0..2 * TILE {
+        for (s, &v) in row.iter().enumerate() {
             if r < height && s < width {
-                pixel(simd, store, at + r * row_len + s * store.channels, row[s]);
+                pixel(simd, store, at + r * row_len + s * store.channels, v);
             }
         }
     }

@@ -516,7 +516,7 @@ fn transform_weights(all: &[[f32; 3]], taps: &[f32], width: usize, row: usize, r
 }
 
 /// `Gt sums G` (`g`: the rows of `G`): the gradient of the weight, `[tap][c_in][c_out]`, from its transform, of each position in
-/// [`panels`].
+/// `multiply::panels`.
 pub fn finish_grad_weight(g: &[[f32; 3]], sums: &[f32], [c_in, c_out]: [usize; 2], out: &mut [f32]) {
     /// Input channels of a task.
     const ROWS: usize = 8;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Maps of which F(4x4) would fill less than 60 % of its tiles are cut into the tiles of F(2x2, 3x3), with 16 positions. On a map of 2x2 pixels
-//! these would be just as many products as there are pairs of an input and an output pixel; there 9 are enough ([`form`]).
+//! these would be just as many products as there are pairs of an input and an output pixel; there 9 are enough (`form`).
 
 mod backward;
 mod forward;
