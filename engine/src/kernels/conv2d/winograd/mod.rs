@@ -292,7 +292,7 @@ pub fn convolve<S: Simd>(
     let pixels = store.out.len() / store.channels;
     for (i, block) in tiles.blocks(images, BLOCK_TILES).enumerate() {
         let rows = block.len().next_multiple_of(tile);
-        input(simd, tiles, pass, (padded, channels), block.clone(), x, in_x);
+        input(simd, pass, Block { tiles, padded, channels, block: block.clone(), out: x, place: in_x });
         // About the pixels of the block.
         let own = pixels * i / blocks..pixels * (i + 1) / blocks;
         let results = results.unwrap_or((&*store.out, store.channels));
@@ -308,20 +308,28 @@ pub fn convolve<S: Simd>(
     }
 }
 
-/// A block of tiles' transforms.
+/// A block of tiles of padded images, and where their transforms go.
+pub struct Block<'a> {
+    /// The cut of the images.
+    pub tiles: &'a Tiles,
+    /// The padded images.
+    pub padded: &'a [f32],
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// Which tiles.
+    pub block: Range<usize>,
+    /// Where to.
+    pub out: &'a mut [f32],
+    /// Where transformed tiles lie.
+    pub place: Place,
+}
+
+/// Transforms what a pass reads.
 #[inline(always)]
-fn input<S: Simd>(
-    simd: S,
-    tiles: &Tiles,
-    pass: Pass,
-    (padded, channels): (&[f32], usize),
-    block: Range<usize>,
-    out: &mut [f32],
-    place: Place,
-) {
-    match tiles.stride {
-        1 => apart(simd, transform::Input { tiles, padded, channels, block, out, place }),
-        _ => apart(simd, strided::Input { tiles, pass, padded, channels, block, out, place }),
+fn input<S: Simd>(simd: S, pass: Pass, block: Block) {
+    match block.tiles.stride {
+        1 => apart(simd, transform::Input(block)),
+        _ => apart(simd, strided::Input(pass, block)),
     }
 }
 
@@ -354,11 +362,12 @@ pub fn grad_weight<S: Simd>(
     );
     for block in tiles.blocks(images, most) {
         let count = block.len();
-        input(simd, tiles, Pass::Forward, (x, c_in), block.clone(), x_tiles, of_x);
-        let (padded, channels, out, place) = (dy, c_out, &mut *dy_tiles, of_dy);
+        let of_x = Block { tiles, padded: x, channels: c_in, block: block.clone(), out: x_tiles, place: of_x };
+        input(simd, Pass::Forward, of_x);
+        let of_dy = Block { tiles, padded: dy, channels: c_out, block, out: dy_tiles, place: of_dy };
         match tiles.stride {
-            1 => apart(simd, transform::GradOutput { tiles, padded, channels, block, out, place }),
-            _ => apart(simd, strided::GradOutput { tiles, padded, channels, block, out, place }),
+            1 => apart(simd, transform::GradOutput(of_dy)),
+            _ => apart(simd, strided::GradOutput(of_dy)),
         }
         let ahead = &mut *ahead;
         let (x, dy, sums) = (&*x_tiles, &*dy_tiles, &mut *sums);

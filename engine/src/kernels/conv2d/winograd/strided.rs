@@ -12,7 +12,7 @@
 //! distinct. The constants are 1 and -1, so that errors are those of direct sums.
 
 use super::super::tile::{Store, load};
-use super::{Pass, Place, Tiles};
+use super::{Block, Pass, Place, Tiles};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -73,23 +73,15 @@ fn rows_of(out: &mut [f32], place: Place, i: usize) -> [&mut [f32]; SIDE] {
     [row(), row(), row(), row(), row()]
 }
 
-/// Of a block of tiles, what products read of x (forward) or dy (grad_input), where `place` says.
-pub(super) struct Input<'a> {
-    pub tiles: &'a Tiles,
-    pub pass: Pass,
-    pub padded: &'a [f32],
-    pub channels: usize,
-    pub block: Range<usize>,
-    pub out: &'a mut [f32],
-    pub place: Place,
-}
+/// Of a block of tiles, what the products of a pass read.
+pub(super) struct Input<'a>(pub Pass, pub Block<'a>);
 
 impl WithSimd for Input<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match self.pass {
+        match self.0 {
             Pass::Forward => self.forward(simd),
             Pass::GradInput => self.grad_input(simd),
         }
@@ -99,7 +91,7 @@ impl WithSimd for Input<'_> {
 impl Input<'_> {
     #[inline(always)]
     fn forward<S: Simd>(self, simd: S) {
-        let Input { tiles, padded, channels, block, out, place, .. } = self;
+        let Block { tiles, padded, channels, block, out, place } = self.1;
         for (i, t) in block.enumerate() {
             let [r0, r1, r2, r3, r4] = five(
                 #[inline(always)]
@@ -131,7 +123,7 @@ impl Input<'_> {
 
     #[inline(always)]
     fn grad_input<S: Simd>(self, simd: S) {
-        let Input { tiles, padded, channels, block, out, place, .. } = self;
+        let Block { tiles, padded, channels, block, out, place } = self.1;
         for (i, t) in block.enumerate() {
             let [r0, r1, r2] = three(
                 #[inline(always)]
@@ -155,22 +147,15 @@ impl Input<'_> {
     }
 }
 
-/// Of a block of tiles, what grad_weight multiplies of dy; zeros beyond `channels`.
-pub(super) struct GradOutput<'a> {
-    pub tiles: &'a Tiles,
-    pub padded: &'a [f32],
-    pub channels: usize,
-    pub block: Range<usize>,
-    pub out: &'a mut [f32],
-    pub place: Place,
-}
+/// Of a block of tiles, what grad_weight multiplies of dy; zeros beyond the channels.
+pub(super) struct GradOutput<'a>(pub Block<'a>);
 
 impl WithSimd for GradOutput<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let GradOutput { tiles, padded, channels, block, out, place } = self;
+        let Block { tiles, padded, channels, block, out, place } = self.0;
         for (i, t) in block.enumerate() {
             let r0 = row::<2>(tiles, padded, (channels, TILE), t, 0);
             let r1 = row::<2>(tiles, padded, (channels, TILE), t, 1);

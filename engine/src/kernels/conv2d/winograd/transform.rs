@@ -2,7 +2,7 @@
 
 use super::super::tile::{Store, load};
 use super::multiply::{PANEL, panels};
-use super::{Pass, Place, TILE, Tiles, WINDOW};
+use super::{Block, Pass, Place, TILE, Tiles, WINDOW};
 use crate::kernels::elementwise::dispatch;
 use crate::parallel;
 use pulp::{Simd, WithSimd};
@@ -56,30 +56,17 @@ pub(super) fn grad_output_1d<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 6] 
     ]
 }
 
-/// `Bt x B` of a block of tiles, where `place` says.
-pub struct Input<'a> {
-    /// The cut of the images.
-    pub tiles: &'a Tiles,
-    /// The padded images.
-    pub padded: &'a [f32],
-    /// Channels of a pixel.
-    pub channels: usize,
-    /// Which tiles.
-    pub block: Range<usize>,
-    /// Where to.
-    pub out: &'a mut [f32],
-    /// Where transformed tiles lie.
-    pub place: Place,
-}
+/// `Bt x B` of a block of tiles.
+pub struct Input<'a>(pub Block<'a>);
 
 impl WithSimd for Input<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let vectors = self.channels / S::F32_LANES;
+        let vectors = self.0.channels / S::F32_LANES;
         match vectors {
-            _ if !self.channels.is_multiple_of(S::F32_LANES) => self.any(simd),
+            _ if !self.0.channels.is_multiple_of(S::F32_LANES) => self.any(simd),
             1 => self.whole::<S, 1>(simd),
             2 => self.whole::<S, 2>(simd),
             4 => self.whole::<S, 4>(simd),
@@ -95,7 +82,7 @@ impl Input<'_> {
     /// For channels of `V` vectors: with the sizes known, no index is checked in the loop.
     #[inline(always)]
     fn whole<S: Simd, const V: usize>(self, simd: S) {
-        let Input { tiles, padded, channels, block, out, place } = self;
+        let Block { tiles, padded, channels, block, out, place } = self.0;
         for (i, t) in block.enumerate() {
             let rows = six(
                 #[inline(always)]
@@ -121,7 +108,7 @@ impl Input<'_> {
 
     #[inline(always)]
     fn any<S: Simd>(self, simd: S) {
-        let Input { tiles, padded, channels, block, out, place } = self;
+        let Block { tiles, padded, channels, block, out, place } = self.0;
         for (i, t) in block.enumerate() {
             let rows = six(
                 #[inline(always)]
@@ -199,29 +186,16 @@ fn pixels<S: Simd, const V: usize, const N: usize>(values: &[f32]) -> Option<&[[
     S::as_simd_f32s(values).0.as_chunks::<V>().0.first_chunk::<N>()
 }
 
-/// `A dy At` of a block of tiles, where `place` says; zeros beyond `channels`.
-pub struct GradOutput<'a> {
-    /// The cut of the images.
-    pub tiles: &'a Tiles,
-    /// The padded images of dy; a tile begins one pixel further in than that of x.
-    pub padded: &'a [f32],
-    /// Channels of a pixel.
-    pub channels: usize,
-    /// Which tiles.
-    pub block: Range<usize>,
-    /// Where to.
-    pub out: &'a mut [f32],
-    /// Where transformed tiles lie.
-    pub place: Place,
-}
+/// `A dy At` of a block of tiles, zeros beyond the channels. A tile begins one pixel further into the padded images than that of x.
+pub struct GradOutput<'a>(pub Block<'a>);
 
 impl WithSimd for GradOutput<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match self.channels / S::F32_LANES {
-            _ if self.channels != self.place.channels => self.any(simd),
+        match self.0.channels / S::F32_LANES {
+            _ if self.0.channels != self.0.place.channels => self.any(simd),
             1 => self.whole::<S, 1>(simd),
             2 => self.whole::<S, 2>(simd),
             4 => self.whole::<S, 4>(simd),
@@ -237,7 +211,7 @@ impl GradOutput<'_> {
     /// For channels of `V` vectors: with the sizes known, no index is checked in the loop.
     #[inline(always)]
     fn whole<S: Simd, const V: usize>(self, simd: S) {
-        let GradOutput { tiles, padded, channels, block, out, place } = self;
+        let Block { tiles, padded, channels, block, out, place } = self.0;
         for (i, t) in block.enumerate() {
             let rows = four(
                 #[inline(always)]
@@ -263,7 +237,7 @@ impl GradOutput<'_> {
 
     #[inline(always)]
     fn any<S: Simd>(self, simd: S) {
-        let GradOutput { tiles, padded, channels, block, out, place } = self;
+        let Block { tiles, padded, channels, block, out, place } = self.0;
         let lanes = S::F32_LANES;
         for (i, t) in block.enumerate() {
             let rows = four(
