@@ -533,6 +533,7 @@ mod tests {
         x.scale(5.0);
         assert_eq!(*seen.borrow(), [("scale", 3.0), ("relu", 3.0), ("scale", 2.0)]);
     }
+
     /// The identity, which notes whether its gradient was the last of its input's.
     struct Reader(Arc<Mutex<Vec<bool>>>);
 
