@@ -16,7 +16,7 @@ mod support;
 use criterion::{BenchmarkId, SamplingMode, Throughput};
 use engine::kernels::simd::{Level, lanes};
 use engine::{Algorithm, ConvSize};
-use kernel::{Bench, Pass, shape_name};
+use kernel::{Bench, Operands, Pass, shape_name};
 
 /// `H = W`, `C_in`, `C_out`, kernel, stride, groups.
 const SHAPES: [[usize; 6]; 11] = [
@@ -39,6 +39,7 @@ fn main() {
         for [hw, c_in, c_out, k, stride, groups] in SHAPES {
             let weight = [k, k, c_in / groups, c_out];
             let size = ConvSize::new([IMAGES, hw, hw, c_in], weight, [stride, k / 2, 1, groups]).expect("sound sizes");
+            let operands = Operands::new(size);
             for pass in Pass::ALL {
                 let mut group = criterion.benchmark_group(format!("{} {}", shape_name(&size), pass.name()));
                 group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(2 * size.macs() as u64));
@@ -50,7 +51,7 @@ fn main() {
                         if level != Level::Native && lanes(level) == lanes(Level::Native) {
                             continue;
                         }
-                        let mut bench = Bench::new(size, algorithm, pass, level);
+                        let mut bench = Bench::new(&operands, algorithm, pass, level);
                         let id = BenchmarkId::from_parameter(format!("{algorithm:?} {level:?}"));
                         group.bench_function(id, |b| b.iter(|| bench.run()));
                     }

@@ -1,10 +1,11 @@
 //! `pleach bench conv`
 
-use super::kernel::{Bench, Pass, algorithm_name, shape_name};
+use super::kernel::{Bench, Operands, Pass, algorithm_name, shape_name};
 use super::peak;
 use super::timing::Times;
 use crate::config::ConvAlgorithm;
 use crate::failure::Failure;
+use crate::training;
 use crate::{output, pool};
 use engine::kernels::simd::Level;
 use engine::{Algorithm, ConvSize};
@@ -147,6 +148,7 @@ struct Report {
     ms: f64,
     algorithm: &'static str,
     max_rel_error: f64,
+    values_checked: usize,
     peak_gflops: f64,
     of_peak: f64,
 }
@@ -174,41 +176,63 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let threads = pool::check(args.threads)?;
     // Multiply-adds of the check against `f64`.
     let checked = if single { 2e8 } else { 2e7 };
+    let progress = if single { None } else { training::bar("{bar:24} {percent:>3} %  {eta:>4} left  {wide_msg}", 0) };
     pool::with_threads(threads, || {
         // Many short measurements share one of the peak.
         let mut peak = Peak::new(if single { Duration::ZERO } else { Duration::from_secs(1) });
-        for Case { size, found_in } in cases {
+        let work: Vec<u64> = cases.iter().map(|case| expected_ms(&case.size, seconds, passes.len())).collect();
+        if let Some(bar) = &progress {
+            bar.set_length(work.iter().sum());
+        }
+        for (Case { size, found_in }, work) in cases.into_iter().zip(work) {
             let (model, layers) = found_in.unzip();
+            if let Some(bar) = &progress {
+                bar.set_message(format!("{} {}", model.as_deref().unwrap_or_default(), shape_name(&size)));
+            }
+            let operands = Operands::new(size);
             for &pass in &passes {
-                let mut bench = Bench::new(size, algorithm, pass, args.instructions.into());
+                let mut bench = Bench::new(&operands, algorithm, pass, args.instructions.into());
                 bench.run();
                 let times = Times::within(Duration::from_secs_f32(seconds), || bench.run());
-                drop(bench);
                 let peak_gflops = peak.now();
                 let gflops = 2.0 * size.macs() as f64 / times.median() / 1e6;
-                // As many images as fit.
-                let images = (checked * size.n as f64 / size.macs() as f64) as usize;
-                let few = ConvSize { n: images.clamp(1, size.n), ..size };
-                print(
-                    args.json,
-                    &Report {
-                        model: model.clone(),
-                        layers,
-                        shape: shape_name(&size),
-                        pass: pass.name(),
-                        threads,
-                        gflops,
-                        ms: times.median(),
-                        algorithm: algorithm_name(algorithm, &size),
-                        max_rel_error: Bench::new(few, algorithm, pass, args.instructions.into()).error(),
-                        peak_gflops,
-                        of_peak: gflops / peak_gflops,
-                    },
-                )?;
+                let error = bench.error(checked);
+                let report = Report {
+                    model: model.clone(),
+                    layers,
+                    shape: shape_name(&size),
+                    pass: pass.name(),
+                    threads,
+                    gflops,
+                    ms: times.median(),
+                    algorithm: algorithm_name(algorithm, &size),
+                    max_rel_error: error.relative,
+                    values_checked: error.values,
+                    peak_gflops,
+                    of_peak: gflops / peak_gflops,
+                };
+                match &progress {
+                    Some(bar) => bar.suspend(|| print(args.json, &report))?,
+                    None => print(args.json, &report)?,
+                }
             }
+            if let Some(bar) = &progress {
+                bar.inc(work);
+            }
+        }
+        if let Some(bar) = &progress {
+            bar.finish_and_clear();
         }
         Ok(())
     })
+}
+
+/// About how long `passes` passes take, in ms: the runs, the check and making up numbers. Only what is left of a bar depends on it.
+fn expected_ms(size: &ConvSize, seconds: f32, passes: usize) -> u64 {
+    // At least four runs, at some 200 GFLOP/s.
+    let runs = (f64::from(seconds) * 1e3).max(4.0 * size.macs() as f64 / 1e8);
+    let values = size.n * (size.h * size.w * size.c_in + size.h_out * size.w_out * size.c_out);
+    (passes as f64 * (runs + 50.0) + values as f64 / 3e5) as u64
 }
 
 /// The FMA peak around a measurement.
@@ -280,9 +304,14 @@ mod tests {
             for pass in Pass::ALL {
                 let size = parse(shape).expect("sound");
                 assert_eq!(shape_name(&size), shape);
-                let error = Bench::new(size, algorithm, pass, Level::Native).error();
+                let operands = Operands::new(size);
+                let mut bench = Bench::new(&operands, algorithm, pass, Level::Native);
+                assert!(bench.error(f64::INFINITY).relative > 0.1, "{shape} {pass:?}: nothing computed and no error");
+                bench.run();
+                let (all, some) = (bench.error(f64::INFINITY), bench.error(size.macs() as f64 / 3.0));
                 // Sums of at most 200 products in f32; Winograd's constants cost a few bits more.
-                assert!(error < 2e-5, "{shape} {pass:?}: {error}");
+                assert!(all.relative < 2e-5, "{shape} {pass:?}: {}", all.relative);
+                assert!(some.relative <= all.relative && some.values == all.values.div_ceil(3), "{shape} {pass:?}");
             }
         }
     }

@@ -7,6 +7,7 @@ use engine::kernels::conv2d::forward::{Forward, forward};
 use engine::kernels::conv2d::load::{Activation, GradTerms, Maps};
 use engine::kernels::conv2d::{Algorithm, ConvSize, winograd};
 use engine::kernels::simd::Level;
+use engine::parallel;
 use engine::rng::{Rng, purpose};
 
 /// A direction.
@@ -50,44 +51,63 @@ pub fn shape_name(size: &ConvSize) -> String {
     format!("{n},{h},{w},{c_in},{c_out},{k_h},{stride}{groups}")
 }
 
-/// A pass on made-up numbers that can be run again and again.
-pub struct Bench {
-    size: ConvSize,
-    algorithm: Algorithm,
-    pass: Pass,
-    level: Level,
+/// What a convolution and its gradients read: made-up numbers, uniform in `[-0.5, 0.5)`.
+pub struct Operands {
+    /// Of the convolution.
+    pub size: ConvSize,
     // In tensors, as in a network: where values begin relative to cache lines matters.
-    x: Tensor,
-    weight: Tensor,
-    grad_output: Tensor,
-    result: Tensor,
+    /// `(N, H, W, C_in)`
+    pub x: Tensor,
+    /// `(K, K, C_in / groups, C_out)`
+    pub weight: Tensor,
+    /// `(N, H_out, W_out, C_out)`
+    pub grad_output: Tensor,
 }
 
-impl Bench {
-    /// Makes up the operands.
-    pub fn new(size: ConvSize, algorithm: Algorithm, pass: Pass, level: Level) -> Bench {
+impl Operands {
+    /// Of `size`.
+    pub fn new(size: ConvSize) -> Operands {
         let random = |len: usize, stream: u64| {
             let mut rng = Rng::new(0, &[purpose::TEST, stream]);
             Tensor::build([len], |out| out.iter_mut().for_each(|v| *v = rng.uniform() - 0.5))
         };
-        let x = random(size.n * size.h * size.w * size.c_in, 0);
-        let weight = random(size.weight_len(), 1);
-        let grad_output = random(size.n * size.h_out * size.w_out * size.c_out, 2);
-        let len = match pass {
-            Pass::Forward => grad_output.elements(),
-            Pass::GradInput => x.elements(),
-            Pass::GradWeight => weight.elements(),
+        Operands {
+            size,
+            x: random(size.n * size.h * size.w * size.c_in, 0),
+            weight: random(size.weight_len(), 1),
+            grad_output: random(size.n * size.h_out * size.w_out * size.c_out, 2),
+        }
+    }
+}
+
+/// A pass that can be run again and again.
+pub struct Bench<'a> {
+    operands: &'a Operands,
+    algorithm: Algorithm,
+    pass: Pass,
+    level: Level,
+    result: Tensor,
+}
+
+impl<'a> Bench<'a> {
+    /// Nothing has run yet.
+    pub fn new(operands: &'a Operands, algorithm: Algorithm, pass: Pass, level: Level) -> Bench<'a> {
+        let like = match pass {
+            Pass::Forward => &operands.grad_output,
+            Pass::GradInput => &operands.x,
+            Pass::GradWeight => &operands.weight,
         };
-        Bench { size, algorithm, pass, level, x, weight, grad_output, result: Tensor::zeros([len]) }
+        Bench { operands, algorithm, pass, level, result: Tensor::zeros([like.elements()]) }
     }
 
     /// Runs the pass once.
     pub fn run(&mut self) {
-        let Bench { size, algorithm, level, .. } = *self;
-        let maps = [(self.x.data(), size.c_in)];
+        let (algorithm, level) = (self.algorithm, self.level);
+        let Operands { size, x, weight, grad_output } = self.operands;
+        let (size, weight) = (*size, weight.data());
+        let maps = [(x.data(), size.c_in)];
         let input = Maps { maps: &maps, affine: None, activation: Activation::Identity };
         if self.pass == Pass::Forward {
-            let weight = self.weight.data();
             let pass = Forward { size, algorithm, input, weight, bias: None, add: None, measure: false };
             forward(level, &pass, self.result.data_mut());
             return;
@@ -96,8 +116,8 @@ impl Bench {
             size,
             algorithm,
             input,
-            weight: self.weight.data(),
-            grad_output: GradTerms { grad: self.grad_output.data(), scale: None, affine_of: None },
+            weight,
+            grad_output: GradTerms { grad: grad_output.data(), scale: None, affine_of: None },
             needs_weight: self.pass == Pass::GradWeight,
             needs_bias: false,
         };
@@ -107,12 +127,39 @@ impl Bench {
         }
     }
 
-    /// Runs it, and gives the largest difference from `f64` relative to the largest value.
-    pub fn error(&mut self) -> f64 {
-        self.run();
-        let expected = naive::conv(&self.size, self.pass, self.x.data(), self.weight.data(), self.grad_output.data());
-        let largest = expected.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-        let differences = self.result.data().iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
-        differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
+    /// How far the last run's result lies from `f64`, at values drawn from all of it, as many as take about `multiply_adds`
+    /// to compute: all of them, if they take less.
+    pub fn error(&self, multiply_adds: f64) -> Error {
+        let result = self.result.data();
+        let share = multiply_adds / self.operands.size.macs() as f64;
+        let all = share >= 1.0;
+        let values = if all { result.len() } else { (share * result.len() as f64).ceil() as usize };
+        let difference = |index: usize| {
+            let index = if all { index } else { Rng::new(0, &[purpose::TEST, 3, index as u64]).below(result.len()) };
+            (f64::from(result[index]) - naive::value(self.operands, self.pass, index)).abs()
+        };
+        // Chunks, for the differences of a result of many values would be a list as long.
+        let chunks = parallel::map(values.div_ceil(CHECKED_TOGETHER), |chunk| {
+            let first = chunk * CHECKED_TOGETHER;
+            (first..values.min(first + CHECKED_TOGETHER)).map(difference).fold(0.0, larger)
+        });
+        let largest = result.iter().map(|v| f64::from(v.abs())).fold(0.0, larger);
+        Error { relative: chunks.into_iter().fold(0.0, larger) / largest.max(f64::MIN_POSITIVE), values }
     }
+}
+
+/// How far a result lies from `f64`.
+pub struct Error {
+    /// The largest difference, relative to the largest value.
+    pub relative: f64,
+    /// How many values were compared.
+    pub values: usize,
+}
+
+/// Values that are compared in one piece of work.
+const CHECKED_TOGETHER: usize = 64;
+
+/// The larger one, or the one that is not a number, which `f64::max` would pass over.
+fn larger(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
 }

@@ -1,37 +1,65 @@
 //! The convolution and its gradients as their sums are written, in `f64`: what the fast ones are compared with. No dilation.
 
-use super::kernel::Pass;
+use super::kernel::{Operands, Pass};
 use engine::kernels::conv2d::ConvSize;
 
-/// The result of `pass`. Of the three operands, the one it computes is not read.
-///
-/// # Shapes
-/// - `x`: `(N, H, W, C_in)`, `weight`: `(K, K, C_in / groups, C_out)`, `g`: `(N, H_out, W_out, C_out)`
-pub fn conv(size: &ConvSize, pass: Pass, x: &[f32], weight: &[f32], g: &[f32]) -> Vec<f64> {
-    let ConvSize { n, h, w, c_in, c_out, k_h, k_w, stride, padding, groups, h_out, w_out, .. } = *size;
+/// Value `index` of the result of `pass`.
+pub fn value(operands: &Operands, pass: Pass, index: usize) -> f64 {
+    let Operands { size, x, weight, grad_output } = operands;
+    let (x, weight, g) = (x.data(), weight.data(), grad_output.data());
+    let ConvSize { n, h, w, c_in, c_out, k_h, k_w, groups, h_out, w_out, .. } = *size;
     let (in_group, out_group) = (c_in / groups, c_out / groups);
-    let len = match pass {
-        Pass::Forward => g.len(),
-        Pass::GradInput => x.len(),
-        Pass::GradWeight => weight.len(),
-    };
-    let mut out = vec![0.0; len];
-    for (image, oy, ox) in (0..n * h_out * w_out).map(|i| (i / (h_out * w_out), i / w_out % h_out, i % w_out)) {
-        let at_y = ((image * h_out + oy) * w_out + ox) * c_out;
-        for (ky, kx) in (0..k_h * k_w).map(|tap| (tap / k_w, tap % k_w)) {
-            let (iy, ix) = ((oy * stride + ky).checked_sub(padding), (ox * stride + kx).checked_sub(padding));
-            let (Some(iy), Some(ix)) = (iy.filter(|&y| y < h), ix.filter(|&x| x < w)) else { continue };
-            let at_x = ((image * h + iy) * w + ix) * c_in;
-            for (i, o) in (0..in_group).flat_map(|i| (0..c_out).map(move |o| (i, o))) {
-                let at_w = ((ky * k_w + kx) * in_group + i) * c_out + o;
-                let (at_x, at_y) = (at_x + o / out_group * in_group + i, at_y + o);
-                match pass {
-                    Pass::Forward => out[at_y] += f64::from(x[at_x]) * f64::from(weight[at_w]),
-                    Pass::GradInput => out[at_x] += f64::from(g[at_y]) * f64::from(weight[at_w]),
-                    Pass::GradWeight => out[at_w] += f64::from(x[at_x]) * f64::from(g[at_y]),
-                }
-            }
+    let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
+    let taps = || (0..k_h * k_w).map(|tap| (tap / k_w, tap % k_w));
+    match pass {
+        Pass::Forward => {
+            let [image, oy, ox, o] = split(index, [h_out, w_out, c_out]);
+            let first = o / out_group * in_group;
+            let of_tap = |(ky, kx)| {
+                let (Some(iy), Some(ix)) = (read(size, oy, ky, h), read(size, ox, kx, w)) else { return 0.0 };
+                let at = ((image * h + iy) * w + ix) * c_in + first;
+                (0..in_group).map(|i| product(x[at + i], weight[((ky * k_w + kx) * in_group + i) * c_out + o])).sum()
+            };
+            taps().map(of_tap).sum()
+        }
+        Pass::GradInput => {
+            let [image, iy, ix, c] = split(index, [h, w, c_in]);
+            let (first, i) = (c / in_group * out_group, c % in_group);
+            let of_tap = |(ky, kx)| {
+                let (Some(oy), Some(ox)) = (reader(size, iy, ky, h_out), reader(size, ix, kx, w_out)) else {
+                    return 0.0;
+                };
+                let at = ((image * h_out + oy) * w_out + ox) * c_out;
+                let outputs = first..first + out_group;
+                outputs.map(|o| product(g[at + o], weight[((ky * k_w + kx) * in_group + i) * c_out + o])).sum()
+            };
+            taps().map(of_tap).sum()
+        }
+        Pass::GradWeight => {
+            let [ky, kx, i, o] = split(index, [k_w, in_group, c_out]);
+            let c = o / out_group * in_group + i;
+            let of_pixel = |pixel| {
+                let [_, image, oy, ox] = split(pixel, [n, h_out, w_out]);
+                let (Some(iy), Some(ix)) = (read(size, oy, ky, h), read(size, ox, kx, w)) else { return 0.0 };
+                product(x[((image * h + iy) * w + ix) * c_in + c], g[pixel * c_out + o])
+            };
+            (0..n * h_out * w_out).map(of_pixel).sum()
         }
     }
-    out
+}
+
+/// The four indices of an element of an array with these sizes after its first.
+fn split(index: usize, [a, b, c]: [usize; 3]) -> [usize; 4] {
+    [index / (a * b * c), index / (b * c) % a, index / c % b, index % c]
+}
+
+/// The row (or column) of the input that row `out` of the output reads with `tap`, unless it is padding.
+fn read(size: &ConvSize, out: usize, tap: usize, rows: usize) -> Option<usize> {
+    (out * size.stride + tap).checked_sub(size.padding).filter(|&row| row < rows)
+}
+
+/// The row of the output that reads row `row` of the input with `tap`, if there is one.
+fn reader(size: &ConvSize, row: usize, tap: usize, rows: usize) -> Option<usize> {
+    let from = (row + size.padding).checked_sub(tap)?;
+    (from % size.stride == 0).then_some(from / size.stride).filter(|&out| out < rows)
 }
