@@ -31,17 +31,20 @@ fn input_1d<S: Simd>(simd: S, outer: [S::f32s; 3], middle: [S::f32s; 2]) -> [S::
     [simd.sub_f32s(a, b), b, simd.sub_f32s(b, c), middle[0], middle[1]]
 }
 
-/// Two outputs.
+/// Two outputs; or the gradients of four neighbours, those that the middle tap reads and, between them, those that the outer ones read.
 #[inline(always)]
-fn output_1d<S: Simd>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; 2] {
-    let [a, b] = outer_1d(simd, m);
-    [simd.add_f32s(a, m[3]), simd.add_f32s(b, m[4])]
-}
-
-/// What the outer taps add to two outputs.
-#[inline(always)]
-fn outer_1d<S: Simd>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; 2] {
-    [simd.add_f32s(m[0], m[1]), simd.sub_f32s(m[1], m[2])]
+fn results_1d<S: Simd, const N: usize>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; N] {
+    let (a, b) = (simd.add_f32s(m[0], m[1]), simd.sub_f32s(m[1], m[2]));
+    let mut results = [a; N];
+    if N == TILE {
+        results[0] = simd.add_f32s(a, m[3]);
+        results[1] = simd.add_f32s(b, m[4]);
+    } else {
+        results[0] = m[3];
+        results[2] = m[4];
+        results[3] = b;
+    }
+    results
 }
 
 /// Gradients of the products from those of two outputs.
@@ -210,8 +213,8 @@ impl WithSimd for Output<'_> {
                 let y = Vectors { rows, channels: self.place.channels, c };
                 let at = (corner + c, width * channels);
                 match self.pass {
-                    Pass::Forward => forward(simd, y, &mut self.store, at, inside),
-                    Pass::GradInput => grad_input(simd, y, &mut self.store, at, inside),
+                    Pass::Forward => results::<S, TILE>(simd, y, &mut self.store, at, inside),
+                    Pass::GradInput => results::<S, { 2 * TILE }>(simd, y, &mut self.store, at, inside),
                 }
             }
         }
@@ -237,8 +240,9 @@ impl Vectors<'_> {
     }
 }
 
+/// `N` x `N` pixels of one vector, of those that are `inside` the map.
 #[inline(always)]
-fn forward<S: Simd>(
+fn results<S: Simd, const N: usize>(
     simd: S,
     y: Vectors,
     store: &mut Store,
@@ -247,45 +251,16 @@ fn forward<S: Simd>(
 ) {
     let [c0, c1, c2, c3, c4] = five(
         #[inline(always)]
-        |x| output_1d(simd, y.column(simd, x)),
+        |x| results_1d::<S, N>(simd, y.column(simd, x)),
     );
-    for r in 0..TILE {
-        let row = output_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r]]);
+    for r in 0..N {
+        let row = results_1d::<S, N>(simd, [c0[r], c1[r], c2[r], c3[r], c4[r]]);
         for (s, &v) in row.iter().enumerate() {
             if r < height && s < width {
                 pixel(simd, store, at + r * row_len + s * store.channels, v);
             }
         }
     }
-}
-
-#[inline(always)]
-fn grad_input<S: Simd>(
-    simd: S,
-    y: Vectors,
-    store: &mut Store,
-    (at, row_len): (usize, usize),
-    [height, width]: [usize; 2],
-) {
-    let [c0, c1, c2, c3, c4] = five(
-        #[inline(always)]
-        |x| grads_1d(simd, y.column(simd, x)),
-    );
-    for r in 0..2 * TILE {
-        let row = grads_1d(simd, [c0[r], c1[r], c2[r], c3[r], c4[r]]);
-        for (s, &v) in row.iter().enumerate() {
-            if r < height && s < width {
-                pixel(simd, store, at + r * row_len + s * store.channels, v);
-            }
-        }
-    }
-}
-
-/// Gradients of four neighbours: those that the middle tap reads, and between them those that the outer ones read.
-#[inline(always)]
-fn grads_1d<S: Simd>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; 4] {
-    let [a, b] = outer_1d(simd, m);
-    [m[3], a, m[4], b]
 }
 
 /// One vector of a pixel, which begins at `at`.
