@@ -3,6 +3,7 @@
 use super::super::tile::add_outer;
 use super::form;
 use super::multiply::tile_rows;
+use crate::kernels::ahead::{LINE, ask};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
@@ -47,95 +48,100 @@ pub fn pair<S: Simd, const W: usize>(simd: S, x: &[f32], dy: &[f32], width: usiz
 #[inline(always)]
 fn pair_of<S: Simd, const W: usize, const NV: usize>(simd: S, x: &[f32], dy: &[f32], at: At, taps: &mut [&mut [f32]]) {
     let width = NV * S::F32_LANES;
-    let most = tile_rows::<S>();
-    let lengths = [W * W * most * width];
+    let lengths = [W * W * width * width];
     let mut memory = Scratch::new(lengths);
     let [sums] = memory.split(lengths);
-    let parts = width.div_ceil(most);
-    let mut start = 0;
-    for part in 0..parts {
-        // 16 rows as 6 + 5 + 5: four would leave too few sums to hide the latency of their additions.
-        let m = (width - start).div_ceil(parts - part);
-        match m {
-            8 => rows::<S, W, 8, NV>(simd, [&x[start..], dy], at, start, sums, taps),
-            6 => rows::<S, W, 6, NV>(simd, [&x[start..], dy], at, start, sums, taps),
-            5 => rows::<S, W, 5, NV>(simd, [&x[start..], dy], at, start, sums, taps),
-            _ => rows::<S, W, 4, NV>(simd, [&x[start..], dy], at, start, sums, taps),
+    // 16 rows as 6 + 5 + 5: four would leave too few sums to hide the latency of their additions.
+    let parts = width.div_ceil(tile_rows::<S>());
+    let lines = width.div_ceil(LINE);
+    for (position, sums) in sums.chunks_exact_mut(width * width).enumerate() {
+        // All rows of a position, while it is in L1.
+        let mut start = 0;
+        for part in 0..parts {
+            let m = (width - start).div_ceil(parts - part);
+            // Each part asks for a line of every tile of the next position.
+            let next = match part / lines {
+                0 => (x, at.x, part * LINE),
+                _ => (dy, at.dy, part % lines * LINE),
+            };
+            let sums = &mut sums[start * width..(start + m) * width];
+            let of = Sums { x: &x[start..], dy, at, position, next, sums };
+            match m {
+                8 => apart(simd, SumsOf::<8, NV>(of)),
+                6 => apart(simd, SumsOf::<6, NV>(of)),
+                5 => apart(simd, SumsOf::<5, NV>(of)),
+                _ => apart(simd, SumsOf::<4, NV>(of)),
+            }
+            start += m;
         }
-        start += m;
     }
+    apart(simd, Finish::<W, NV> { sums, taps, at });
 }
 
-#[inline(always)]
-fn rows<S: Simd, const W: usize, const M: usize, const NV: usize>(
-    simd: S,
-    [x, dy]: [&[f32]; 2],
-    at: At,
-    start: usize,
-    sums: &mut [f32],
-    taps: &mut [&mut [f32]],
-) {
-    apart(simd, Sums::<W, M, NV> { x, dy, at, sums: &mut *sums });
-    apart(simd, Finish::<W, M, NV> { sums, taps, at: At { row: at.row + start, ..at } });
-}
-
-/// `sums[position][M][width]`: for every position, `M` channels of x times the panel of dy, over all tiles.
-struct Sums<'a, const W: usize, const M: usize, const NV: usize> {
+/// `sums[M][width]`: `M` channels of x times the panel of dy at one position, over all tiles.
+struct Sums<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     at: At,
+    position: usize,
+    /// The operand, its place and the float of a tile to ask for, at the next position.
+    next: (&'a [f32], Place, usize),
     sums: &'a mut [f32],
 }
 
-impl<const W: usize, const M: usize, const NV: usize> WithSimd for Sums<'_, W, M, NV> {
+struct SumsOf<'a, const M: usize, const NV: usize>(Sums<'a>);
+
+impl<const M: usize, const NV: usize> WithSimd for SumsOf<'_, M, NV> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Sums { x, dy, at, sums } = self;
+        let Sums { x, dy, at, position, next: (next, next_place, float), sums } = self.0;
         let lanes = S::F32_LANES;
         let (x_len, dy_len) = ((at.tiles - 1) * at.x.tile + M, (at.tiles - 1) * at.dy.tile + NV * lanes);
-        for (position, sums) in sums.chunks_exact_mut(M * NV * lanes).take(W * W).enumerate() {
-            let mut acc = [[simd.splat_f32s(0.0); NV]; M];
-            for group in 0..at.groups {
-                let x = &x[group * at.x.group + position * at.x.position..][..x_len];
-                let dy = &dy[group * at.dy.group + position * at.dy.position..][..dy_len];
-                for (x, dy) in x.chunks(at.x.tile).zip(dy.chunks(at.dy.tile)) {
-                    let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..NV * lanes)) else { break };
-                    let Some(dy) = S::as_simd_f32s(dy).0.first_chunk::<NV>() else { break };
-                    add_outer(simd, &mut acc, x, *dy);
-                }
+        let mut acc = [[simd.splat_f32s(0.0); NV]; M];
+        for group in 0..at.groups {
+            let x = &x[group * at.x.group + position * at.x.position..][..x_len];
+            let dy = &dy[group * at.dy.group + position * at.dy.position..][..dy_len];
+            let mut next_at = group * next_place.group + (position + 1) * next_place.position + float;
+            for (x, dy) in x.chunks(at.x.tile).zip(dy.chunks(at.dy.tile)) {
+                ask(next, next_at);
+                next_at += next_place.tile;
+                let (Some(x), Some(dy)) = (x.first_chunk::<M>(), dy.get(..NV * lanes)) else { break };
+                let Some(dy) = S::as_simd_f32s(dy).0.first_chunk::<NV>() else { break };
+                add_outer(simd, &mut acc, x, *dy);
             }
-            let (out, _) = S::as_mut_simd_f32s(sums);
-            for i in 0..M {
-                for v in 0..NV {
-                    out[NV * i + v] = acc[i][v];
-                }
+        }
+        let (out, _) = S::as_mut_simd_f32s(sums);
+        for i in 0..M {
+            for v in 0..NV {
+                out[NV * i + v] = acc[i][v];
             }
         }
     }
 }
 
 /// `Gt sums G`, into the nine taps.
-struct Finish<'a, 'b, const W: usize, const M: usize, const NV: usize> {
+struct Finish<'a, 'b, const W: usize, const NV: usize> {
     sums: &'a [f32],
     taps: &'a mut [&'b mut [f32]],
     at: At,
 }
 
-impl<const W: usize, const M: usize, const NV: usize> WithSimd for Finish<'_, '_, W, M, NV> {
+impl<const W: usize, const NV: usize> WithSimd for Finish<'_, '_, W, NV> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Finish { sums, taps, at } = self;
         let (sums, _) = S::as_simd_f32s(sums);
-        for v in 0..NV * M {
+        let vectors = NV * NV * S::F32_LANES;
+        for v in 0..vectors {
             let mut halves = [[sums[0]; 3]; W];
             for (s, half) in halves.iter_mut().enumerate() {
                 let mut column = [sums[0]; W];
                 for (r, c) in column.iter_mut().enumerate() {
-                    *c = sums[(r * W + s) * NV * M + v];
+                    *c = sums[(r * W + s) * vectors + v];
                 }
                 *half = form::grad_weight(simd, column);
             }

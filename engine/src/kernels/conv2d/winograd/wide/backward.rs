@@ -18,8 +18,6 @@ use std::ops::Range;
 
 /// Input panels of a grad_weight task: each reads all of dy once.
 const PANELS: usize = 2;
-/// Tiles of a pair of panels at a time: 36 positions of 72 tiles are 166 KB a panel.
-const PAIR_TILES: usize = 72;
 /// Images of a task of the last stage.
 const IMAGES: usize = 4;
 
@@ -181,25 +179,20 @@ impl<const T: usize, const W: usize> WithSimd for Pairs<'_, '_, T, W> {
         let Pairs { stage, panels, x, dy, out, accumulate } = self;
         let Stage { grid, groups, width, layouts, .. } = *stage;
         let place = |layout: &Layout| Place { group: layout.group, position: layout.position, tile: layout.tile };
-        // As many tiles at a time as leave the panels in L2.
-        let step = (PAIR_TILES / grid.group_tiles()).max(1);
-        for first in (0..groups).step_by(step) {
-            let (x, dy) = (&x[first * layouts.x.group..], &dy[first * layouts.dy.group..]);
-            for column in 0..stage.pass.size.c_out / width {
-                for panel in panels.clone() {
-                    let at = At {
-                        x: place(&layouts.x),
-                        dy: place(&layouts.dy),
-                        groups: step.min(groups - first),
-                        tiles: grid.group_tiles(),
-                        row: (panel - panels.start) * width,
-                        column: column * width,
-                        c_out: stage.pass.size.c_out,
-                        accumulate: accumulate || first > 0,
-                    };
-                    let (x, dy) = (&x[panel * layouts.x.panel..], &dy[column * layouts.dy.panel..]);
-                    pair::<S, W>(simd, x, dy, width, at, out);
-                }
+        for column in 0..stage.pass.size.c_out / width {
+            for panel in panels.clone() {
+                let at = At {
+                    x: place(&layouts.x),
+                    dy: place(&layouts.dy),
+                    groups,
+                    tiles: grid.group_tiles(),
+                    row: (panel - panels.start) * width,
+                    column: column * width,
+                    c_out: stage.pass.size.c_out,
+                    accumulate,
+                };
+                let (x, dy) = (&x[panel * layouts.x.panel..], &dy[column * layouts.dy.panel..]);
+                pair::<S, W>(simd, x, dy, width, at, out);
             }
         }
     }

@@ -89,10 +89,10 @@ pub(super) fn unite(
     out: &mut [f32],
     channels: usize,
 ) {
-    for (panel, panels) in panels.chunks_exact(pixels * width).enumerate() {
-        let rows = panels[range.start * width..range.end * width].chunks_exact(width);
-        for (out, row) in out.chunks_exact_mut(channels).zip(rows) {
-            out[panel * width..][..width].copy_from_slice(row);
+    // Row by row: what is written would otherwise come from memory a line or two at a time.
+    for (row, out) in range.zip(out.chunks_exact_mut(channels)) {
+        for (panel, out) in out.chunks_exact_mut(width).enumerate() {
+            out.copy_from_slice(&panels[(panel * pixels + row) * width..][..width]);
         }
     }
 }
