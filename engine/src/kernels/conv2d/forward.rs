@@ -158,6 +158,12 @@ impl WithSimd for Task<'_> {
 #[inline(always)]
 pub(super) fn load_image<S: Simd>(simd: S, input: &Maps, plan: &Plan, image: usize, scratch: &mut [f32]) {
     zero_border(plan, scratch);
+    load_inside(simd, input, plan, image, scratch);
+}
+
+/// [`load_image`] into a scratch whose border is zero already.
+#[inline(always)]
+pub(super) fn load_inside<S: Simd>(simd: S, input: &Maps, plan: &Plan, image: usize, scratch: &mut [f32]) {
     let row_len = plan.padded_columns * plan.channels;
     for y in 0..plan.rows {
         let row = &mut scratch[(plan.top + y) * row_len + plan.left * plan.channels..][..plan.columns * plan.channels];

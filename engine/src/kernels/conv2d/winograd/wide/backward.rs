@@ -1,7 +1,7 @@
 //! grad_input and grad_weight.
 
 use super::super::super::backward::{Backward, MapGrad, Small};
-use super::super::super::forward::load_image;
+use super::super::super::forward::load_inside;
 use super::super::super::load::{grad_row, zero_border};
 use super::super::super::mask;
 use super::super::pairs::{At, Place, pair};
@@ -215,13 +215,23 @@ impl<const T: usize, const W: usize> WithSimd for Group<'_, '_, T, W> {
         let Stage { pass, grid, layouts, .. } = stage;
         let (c_in, c_out) = (pass.size.c_in, pass.size.c_out);
         let (x_plan, dy_plan) = (grid.plan(c_in), grid.plan(c_out));
-        let count = images.len();
-        let lengths = [count * dy_plan.scratch_len(), if xs.is_some() { count * x_plan.scratch_len() } else { 0 }];
+        let lengths = [dy_plan.scratch_len(), if xs.is_some() { x_plan.scratch_len() } else { 0 }];
         let mut memory = Scratch::new(lengths);
         let [dy, x] = memory.split(lengths);
         let mut bias = vec![0.0; if pass.needs_bias { c_out } else { 0 }];
-        for (image, dy) in images.clone().zip(dy.chunks_exact_mut(dy_plan.scratch_len())) {
-            zero_border(&dy_plan, dy);
+        // Once: what is loaded stays inside.
+        zero_border(&dy_plan, dy);
+        let outs = [(rows, &layouts.grad_input), (xs, &layouts.x), (dys, &layouts.dy)];
+        let [mut rows, mut xs, mut dys] = outs.map(|(out, layout)| {
+            let out = out?;
+            clear_missing(grid, images.len(), out, *layout);
+            Some(out)
+        });
+        if xs.is_some() {
+            zero_border(&x_plan, x);
+        }
+        for (i, image) in images.enumerate() {
+            let first = i * grid.per_image();
             for y in 0..grid.height {
                 let at = ((dy_plan.top + y) * dy_plan.padded_columns + dy_plan.left) * c_out;
                 let row = &mut dy[at..at + grid.width * c_out];
@@ -232,39 +242,23 @@ impl<const T: usize, const W: usize> WithSimd for Group<'_, '_, T, W> {
                     }
                 }
             }
-        }
-        if let Some(out) = rows {
-            let layout = layouts.grad_input;
-            clear_missing(grid, count, out, layout);
-            Transform::<T, W> { grid, kind: Kind::Input, padded: dy, images: count, channels: c_out, out, layout }
-                .with_simd(simd);
-        }
-        if let (Some(xs), Some(dys)) = (xs, dys) {
-            for (image, x) in images.clone().zip(x.chunks_exact_mut(x_plan.scratch_len().max(1))) {
-                load_image(simd, &pass.input, &x_plan, image, x);
+            if let Some(out) = &mut rows {
+                let layout = layouts.grad_input;
+                let out = &mut out[first * layout.tile..];
+                Transform::<T, W> { grid, kind: Kind::Input, padded: dy, channels: c_out, out, layout }.with_simd(simd);
             }
-            clear_missing(grid, count, xs, layouts.x);
-            clear_missing(grid, count, dys, layouts.dy);
-            Transform::<T, W> {
-                grid,
-                kind: Kind::Input,
-                padded: x,
-                images: count,
-                channels: c_in,
-                out: xs,
-                layout: layouts.x,
+            if let Some(out) = &mut xs {
+                load_inside(simd, &pass.input, &x_plan, image, x);
+                let layout = layouts.x;
+                let out = &mut out[first * layout.tile..];
+                Transform::<T, W> { grid, kind: Kind::Input, padded: x, channels: c_in, out, layout }.with_simd(simd);
             }
-            .with_simd(simd);
-            Transform::<T, W> {
-                grid,
-                kind: Kind::GradOutput,
-                padded: dy,
-                images: count,
-                channels: c_out,
-                out: dys,
-                layout: layouts.dy,
+            if let Some(out) = &mut dys {
+                let layout = layouts.dy;
+                let out = &mut out[first * layout.tile..];
+                Transform::<T, W> { grid, kind: Kind::GradOutput, padded: dy, channels: c_out, out, layout }
+                    .with_simd(simd);
             }
-            .with_simd(simd);
         }
         bias
     }

@@ -1,6 +1,7 @@
 //! The forward pass.
 
-use super::super::super::forward::{Forward, load_image};
+use super::super::super::forward::{Forward, load_inside};
+use super::super::super::load::zero_border;
 use super::panels::{Product, Taps};
 use super::tiles::{Kind, Layout, Transform};
 use super::{Grid, Tiling, tiling};
@@ -125,15 +126,16 @@ impl<const T: usize, const W: usize> WithSimd for Tiles<'_, T, W> {
         let Tiles { pass, grid, images, layout, out } = self;
         let channels = pass.size.c_in;
         let plan = grid.plan(channels);
-        let len = plan.scratch_len();
-        let mut memory = Scratch::new([images.len() * len]);
-        let [padded] = memory.split([images.len() * len]);
-        for (image, padded) in images.clone().zip(padded.chunks_exact_mut(len)) {
-            load_image(simd, &pass.input, &plan, image, padded);
-        }
+        let lengths = [plan.scratch_len()];
+        let mut memory = Scratch::new(lengths);
+        let [padded] = memory.split(lengths);
+        zero_border(&plan, padded);
         clear_missing(grid, images.len(), out, layout);
-        let images = images.len();
-        Transform::<T, W> { grid, kind: Kind::Input, padded, images, channels, out, layout }.with_simd(simd);
+        for (image, first) in images.zip((0..).step_by(grid.per_image() * layout.tile)) {
+            load_inside(simd, &pass.input, &plan, image, padded);
+            let out = &mut out[first..];
+            Transform::<T, W> { grid, kind: Kind::Input, padded, channels, out, layout }.with_simd(simd);
+        }
     }
 }
 

@@ -43,13 +43,12 @@ pub enum Kind {
     GradOutput,
 }
 
-/// All tiles of a few padded images.
+/// All tiles of a padded image.
 pub struct Transform<'a, const T: usize, const W: usize> {
     pub grid: &'a Grid<T, W>,
     pub kind: Kind,
-    /// The images, as [`Grid::plan`] pads them.
+    /// As [`Grid::plan`] pads it.
     pub padded: &'a [f32],
-    pub images: usize,
     pub channels: usize,
     pub out: &'a mut [f32],
     pub layout: Layout,
@@ -60,14 +59,12 @@ impl<const T: usize, const W: usize> WithSimd for Transform<'_, T, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Transform { grid, kind, padded, images, channels, out, layout } = self;
+        let Transform { grid, kind, padded, channels, out, layout } = self;
         let border = Grid::<T, W>::BORDER;
         let row_len = (grid.columns * T + 2 * border) * channels;
-        let image_len = (grid.rows * T + 2 * border) * row_len;
-        for t in 0..images * grid.per_image() {
-            let (image, tile) = (t / grid.per_image(), t % grid.per_image());
-            let (y, x) = (tile / grid.columns * T, tile % grid.columns * T);
-            let at = image * image_len + y * row_len + x * channels;
+        for t in 0..grid.per_image() {
+            let (y, x) = (t / grid.columns * T, t % grid.columns * T);
+            let at = y * row_len + x * channels;
             let out = &mut out[t * layout.tile..];
             for c in (0..channels).step_by(S::F32_LANES) {
                 let out = &mut out[c / layout.width * layout.panel + c % layout.width..];
