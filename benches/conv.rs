@@ -15,6 +15,7 @@ mod support;
 
 use criterion::{BenchmarkId, SamplingMode, Throughput};
 use engine::kernels::simd::{Level, lanes};
+use engine::parallel::awake;
 use engine::{Algorithm, ConvSize};
 use kernel::{Bench, Operands, Pass, shape_name};
 
@@ -53,7 +54,7 @@ fn main() {
                         }
                         let mut bench = Bench::new(&operands, algorithm, pass, level);
                         let id = BenchmarkId::from_parameter(format!("{algorithm:?} {level:?}"));
-                        group.bench_function(id, |b| b.iter(|| bench.run()));
+                        group.bench_function(id, |b| awake(|| b.iter(|| bench.run())));
                     }
                 }
             }

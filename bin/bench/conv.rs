@@ -8,12 +8,13 @@ use crate::failure::Failure;
 use crate::training;
 use crate::{output, pool};
 use engine::kernels::simd::Level;
+use engine::parallel::awake;
 use engine::{Algorithm, ConvSize};
 use std::time::{Duration, Instant};
 
 /// Convolutions: one shape in one direction, or all shapes of a model
 ///
-/// Times the kernels alone, without recording them on a tape. What a layer reads as a list of maps is one map here.
+/// Times the kernels alone, without recording them on a tape; as in a training step, threads are kept awake between two runs. What a layer reads as a list of maps is one map here.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// N,H,W,C_in,C_out,kernel,stride and, if there are several, groups; the padding is half the kernel
@@ -192,8 +193,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let operands = Operands::new(size);
             for &pass in &passes {
                 let mut bench = Bench::new(&operands, algorithm, pass, args.instructions.into());
-                bench.run();
-                let times = Times::within(Duration::from_secs_f32(seconds), || bench.run());
+                // As in a training step.
+                let times = awake(|| {
+                    bench.run();
+                    Times::within(Duration::from_secs_f32(seconds), || bench.run())
+                });
                 let peak_gflops = peak.now();
                 let gflops = 2.0 * size.macs() as f64 / times.median() / 1e6;
                 let error = bench.error(checked);
