@@ -4,7 +4,6 @@ use super::forward::{images_per_task, load_image};
 use super::load::{GradTerms, Maps, grad_row, zero_border};
 use super::plan::Plan;
 use super::tile::{MR, Store, pack_panels, panel_width, run_panels, spread};
-use super::winograd::transform::{finish_grad_weight, pack_weights};
 use super::winograd::{self, Asked, Pass, Tiles};
 use super::{Algorithm, ConvSize, depthwise, mask, pointwise};
 use crate::kernels::ahead::Ahead;
@@ -146,7 +145,7 @@ fn in_chunks(
     };
     let weights = match &tiles {
         _ if !needs_input => vec![],
-        Some(tiles) => vec![transform_weights(pass, tiles, width)],
+        Some(tiles) => vec![transform_weights(level, pass, tiles, width)],
         None => pack_grad_input(pass, &dy_plan, width),
     };
 
@@ -191,7 +190,7 @@ fn in_chunks(
 
     let total = |f: fn(&Sums) -> &[f64], channels| channel_sums::total(channels, sums.iter().map(f));
     let small = Small {
-        weight: pass.needs_weight.then(|| finish_weight(add_partials(&partials), size, tiles.as_ref())),
+        weight: pass.needs_weight.then(|| finish_weight(level, add_partials(&partials), size, tiles.as_ref())),
         bias: pass.needs_bias.then(|| total(|s| &s.bias, size.c_out)),
         affine: (needs_input && pass.input.affine.is_some())
             .then(|| (total(|s| &s.scale, size.c_in), total(|s| &s.shift, size.c_in))),
@@ -218,22 +217,20 @@ pub(super) fn add_partials(partials: &Tensor) -> Tensor {
 }
 
 /// grad_weight from the sums, which may be those of Winograd's transform.
-fn finish_weight(sums: Tensor, size: &ConvSize, winograd: Option<&Tiles>) -> Tensor {
+fn finish_weight(level: Level, sums: Tensor, size: &ConvSize, winograd: Option<&Tiles>) -> Tensor {
     let shape = [size.k_h, size.k_w, size.c_in / size.groups, size.c_out];
     if let Some(tiles) = winograd {
         let channels = [size.c_in, size.c_out];
-        return Tensor::build(shape, |out| finish_grad_weight(tiles.weight_rows(), sums.data(), channels, out));
+        return Tensor::build(shape, |out| tiles.finish_grad_weight(level, sums.data(), channels, out));
     }
     sums.view(shape.into())
 }
 
 /// The flipped weight, transformed; rows are output channels, columns input channels.
-fn transform_weights(pass: &Backward, tiles: &Tiles, width: usize) -> Tensor {
+fn transform_weights(level: Level, pass: &Backward, tiles: &Tiles, width: usize) -> Tensor {
     let ConvSize { c_in, c_out, .. } = pass.size;
     Tensor::build([c_in.div_ceil(width) * tiles.transformed() * c_out * width], |out| {
-        pack_weights(tiles.weight_rows(), out, width, (c_out, c_in), |tap, row, column| {
-            pass.weight[((8 - tap) * c_in + column) * c_out + row]
-        });
+        tiles.pack_weights(level, Pass::GradInput, pass.weight, [c_in, c_out], width, out);
     })
 }
 

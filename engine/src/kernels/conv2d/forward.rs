@@ -3,7 +3,7 @@
 use super::load::{Maps, maps_row, zero_border};
 use super::plan::Plan;
 use super::tile::{MR, Store, pack_panels, panel_width, run_panels, spread};
-use super::winograd::{self, Asked, Pass, Tiles, transform::pack_weights};
+use super::winograd::{self, Asked, Pass, Tiles};
 use super::{Algorithm, ConvSize, depthwise, pointwise};
 use crate::kernels::ahead::Ahead;
 use crate::kernels::moments::{self, Partial};
@@ -51,7 +51,7 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     let pixels = size.h_out * size.w_out;
     let (plan, method, images) = if pass.algorithm.is_winograd(size) {
         let tiles = Tiles::new(size);
-        let weights = transform_weights(pass, &tiles, width);
+        let weights = transform_weights(level, pass, &tiles, width);
         (tiles.plan(Pass::Forward, size.c_in), Method::Winograd(tiles, weights), tiles.images_per_task())
     } else {
         let plan = Plan::forward(size);
@@ -88,12 +88,10 @@ fn pack_forward(pass: &Forward, plan: &Plan, width: usize) -> Tensor {
     })
 }
 
-fn transform_weights(pass: &Forward, tiles: &Tiles, width: usize) -> Tensor {
+fn transform_weights(level: Level, pass: &Forward, tiles: &Tiles, width: usize) -> Tensor {
     let ConvSize { c_in, c_out, .. } = pass.size;
     Tensor::build([c_out.div_ceil(width) * tiles.transformed() * c_in * width], |out| {
-        pack_weights(tiles.weight_rows(), out, width, (c_in, c_out), |tap, row, column| {
-            pass.weight[(tap * c_in + row) * c_out + column]
-        });
+        tiles.pack_weights(level, Pass::Forward, pass.weight, [c_in, c_out], width, out);
     })
 }
 

@@ -110,8 +110,7 @@ pub fn weight_at<S: Simd, const W: usize>(simd: S, w: [S::f32s; 3], row: usize) 
         3 => &G1[row],
         _ => &G2[row],
     };
-    let sum = simd.mul_f32s(simd.splat_f32s(g[0]), w[0]);
-    simd.mul_add_f32s(simd.splat_f32s(g[2]), w[2], simd.mul_add_f32s(simd.splat_f32s(g[1]), w[1], sum))
+    super::weights::combine(simd, g, w)
 }
 
 /// `Gt` times `W` values.

@@ -25,7 +25,9 @@ pub mod multiply;
 pub mod narrow;
 mod pairs;
 mod strided;
+mod taps;
 pub mod transform;
+mod weights;
 pub mod wide;
 
 use super::ConvSize;
@@ -268,7 +270,7 @@ pub struct Asked<'a, 'b> {
     pub results: Option<(&'b [f32], usize)>,
 }
 
-/// A pass over `images` padded images: `weights` are [`transform::pack_weights`]ed in panels of `width`.
+/// A pass over `images` padded images: `weights` are [packed](Tiles::pack_weights) in panels of `width`.
 #[inline(always)]
 pub fn convolve<S: Simd>(
     simd: S,

@@ -1,10 +1,7 @@
 //! The transforms, a vector of channels at a time.
 
 use super::super::tile::{Store, load};
-use super::multiply::{PANEL, panels};
 use super::{Block, Pass, Place, TILE, Tiles, WINDOW};
-use crate::kernels::elementwise::dispatch;
-use crate::parallel;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -416,13 +413,13 @@ fn four<T>(f: impl Fn(usize) -> T) -> [T; 4] {
 
 /// The first `len` values, zeros behind them.
 #[inline(always)]
-fn some<S: Simd>(simd: S, values: &[f32], len: usize) -> S::f32s {
+pub(super) fn some<S: Simd>(simd: S, values: &[f32], len: usize) -> S::f32s {
     if len == S::F32_LANES { load(simd, &values[..S::F32_LANES]) } else { simd.partial_load_f32s(&values[..len]) }
 }
 
 /// Stores the first `len` lanes.
 #[inline(always)]
-fn put<S: Simd>(simd: S, out: &mut [f32], len: usize, v: S::f32s) {
+pub(super) fn put<S: Simd>(simd: S, out: &mut [f32], len: usize, v: S::f32s) {
     if len == S::F32_LANES {
         S::as_mut_simd_f32s(&mut out[..S::F32_LANES]).0[0] = v;
     } else {
@@ -439,97 +436,3 @@ pub(super) const G: [[f32; 3]; WINDOW] = [
     [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
     [0.0, 0.0, 1.0],
 ];
-
-/// `G w Gt` (`g`: the rows of `G`), as `[panel][position][row][width]` for rows that are read and columns that are computed; columns beyond
-/// `columns` are zeros. `weight(tap, row, column)`.
-pub fn pack_weights(
-    g: &[[f32; 3]],
-    out: &mut [f32],
-    width: usize,
-    (rows, columns): (usize, usize),
-    weight: impl Fn(usize, usize, usize) -> f32 + Send + Sync,
-) {
-    parallel::chunks_mut(out, g.len() * g.len() * rows * width, |panel, out| {
-        let range = panel * width..((panel + 1) * width).min(columns);
-        // [tap][lane], so that the transform below runs over lanes; lanes without a column stay zero.
-        let mut taps = vec![0.0; 9 * width];
-        for row in 0..rows {
-            for (tap, taps) in taps.chunks_exact_mut(width).enumerate() {
-                for (lane, column) in range.clone().enumerate() {
-                    taps[lane] = weight(tap, row, column);
-                }
-            }
-            dispatch(
-                #[inline(always)]
-                || transform_weights(g, &taps, width, row, rows, out),
-            );
-        }
-    });
-}
-
-#[inline(always)]
-fn transform_weights(all: &[[f32; 3]], taps: &[f32], width: usize, row: usize, rows: usize, out: &mut [f32]) {
-    let mut half = [[0.0f32; 16]; 3];
-    for (r, g) in all.iter().enumerate() {
-        for start in (0..width).step_by(16) {
-            let len = (width - start).min(16);
-            for (x, half) in half.iter_mut().enumerate() {
-                let w = |y: usize| &taps[(y * 3 + x) * width + start..][..len];
-                for (((h, w0), w1), w2) in half.iter_mut().zip(w(0)).zip(w(1)).zip(w(2)) {
-                    *h = g[0] * w0 + g[1] * w1 + g[2] * w2;
-                }
-            }
-            for (s, g) in all.iter().enumerate() {
-                let out = &mut out[((r * all.len() + s) * rows + row) * width + start..][..len];
-                for (((o, a), b), c) in out.iter_mut().zip(&half[0]).zip(&half[1]).zip(&half[2]) {
-                    *o = g[0] * a + g[1] * b + g[2] * c;
-                }
-            }
-        }
-    }
-}
-
-/// `Gt sums G` (`g`: the rows of `G`): the gradient of the weight, `[tap][c_in][c_out]`, from its transform, of each position in
-/// `multiply::panels`.
-pub fn finish_grad_weight(g: &[[f32; 3]], sums: &[f32], [c_in, c_out]: [usize; 2], out: &mut [f32]) {
-    /// Input channels of a task.
-    const ROWS: usize = 8;
-    let mut taps: Vec<_> = out.chunks_mut(c_in * c_out).map(|tap| tap.chunks_mut(ROWS * c_out)).collect();
-    let tasks: Vec<Vec<&mut [f32]>> =
-        (0..c_in.div_ceil(ROWS)).map(|_| taps.iter_mut().filter_map(Iterator::next).collect()).collect();
-    parallel::each(tasks, |task, mut out| {
-        let rows = task * ROWS..((task + 1) * ROWS).min(c_in);
-        let mut taps = vec![0.0; 9 * ROWS * c_out.min(PANEL)];
-        for (start, columns) in panels(c_out) {
-            let range = start * c_in + rows.start * columns..start * c_in + rows.end * columns;
-            let taps = &mut taps[..9 * range.len()];
-            taps.fill(0.0);
-            dispatch(
-                #[inline(always)]
-                || finish_pairs(g, sums, c_in * c_out, range.clone(), taps),
-            );
-            for (out, taps) in out.iter_mut().zip(taps.chunks_exact(range.len())) {
-                for (out, row) in out.chunks_exact_mut(c_out).zip(taps.chunks_exact(columns)) {
-                    out[start..start + columns].copy_from_slice(row);
-                }
-            }
-        }
-    });
-}
-
-#[inline(always)]
-fn finish_pairs(g: &[[f32; 3]], sums: &[f32], pairs: usize, range: Range<usize>, taps: &mut [f32]) {
-    let len = range.len();
-    for r in 0..g.len() {
-        for s in 0..g.len() {
-            let sums = &sums[(r * g.len() + s) * pairs + range.start..][..len];
-            for (y, x) in (0..3).flat_map(|y| (0..3).map(move |x| (y, x))) {
-                let factor = g[r][y] * g[s][x];
-                if factor != 0.0 {
-                    let out = &mut taps[(y * 3 + x) * len..][..len];
-                    out.iter_mut().zip(sums).for_each(|(o, u)| *o += factor * u);
-                }
-            }
-        }
-    }
-}

@@ -2,7 +2,8 @@
 
 use super::super::super::forward::{Forward, load_inside};
 use super::super::super::load::zero_border;
-use super::panels::{Product, Taps};
+use super::super::taps::Taps;
+use super::panels::Product;
 use super::tiles::{Kind, Layout, Transform};
 use super::{Grid, Tiling, tiling};
 use crate::kernels::elementwise::add_assign;

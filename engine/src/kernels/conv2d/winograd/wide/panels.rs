@@ -3,69 +3,12 @@
 use super::super::super::tile::{MR, load};
 use super::super::form;
 use super::super::multiply::rows_of;
+use super::super::taps::Taps;
 use super::Grid;
 use super::tiles::{Layout, Output};
-use crate::kernels::ahead::{LINE, ask};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
-
-/// Rows of a weight that are asked for ahead: of a panel, they lie too far apart for anyone else to fetch them.
-const AHEAD: usize = 16;
-/// Channels of a row that are mirrored at a time.
-const MIRRORED: usize = 4 * LINE;
-
-/// The taps of one panel of channels: `[tap][row][width]`.
-///
-/// A copy, for a panel's rows in the weight lie a power of two apart: they would fall into a few cache sets, and come from far away for each row
-/// of positions.
-pub struct Taps {
-    memory: Scratch,
-    len: usize,
-}
-
-impl Taps {
-    /// Of output channels from `first` on.
-    pub fn copy(weight: &[f32], [c_in, c_out]: [usize; 2], first: usize, width: usize) -> Taps {
-        Taps::build(9 * c_in * width, |taps| {
-            for (row, taps) in taps.chunks_exact_mut(width).enumerate() {
-                let at = row * c_out + first;
-                (0..width).step_by(LINE).for_each(|line| ask(weight, at + AHEAD * c_out + line));
-                taps.copy_from_slice(&weight[at..at + width]);
-            }
-        })
-    }
-
-    /// Of input channels from `first` on, mirrored: the last tap comes first, and rows are output channels.
-    pub fn mirror(weight: &[f32], [c_in, c_out]: [usize; 2], first: usize, width: usize) -> Taps {
-        // A few lines of each row at a time.
-        let blocks = c_out.div_ceil(MIRRORED);
-        let start_of = |block: usize, lane: usize| {
-            let (tap, block) = (block / blocks, block % blocks);
-            ((8 - tap.min(8)) * c_in + first + lane) * c_out + block * MIRRORED
-        };
-        Taps::build(9 * c_out * width, |taps| {
-            for (tap, taps) in taps.chunks_exact_mut(c_out * width).enumerate() {
-                for (block, taps) in taps.chunks_mut(MIRRORED * width).enumerate() {
-                    let block = tap * blocks + block;
-                    for lane in 0..width {
-                        let next = start_of(block + 1, lane);
-                        (0..MIRRORED).step_by(LINE).for_each(|line| ask(weight, next + line));
-                        let row = &weight[start_of(block, lane)..];
-                        taps.chunks_exact_mut(width).zip(row).for_each(|(t, &w)| t[lane] = w);
-                    }
-                }
-            }
-        })
-    }
-
-    fn build(len: usize, fill: impl FnOnce(&mut [f32])) -> Taps {
-        let mut memory = Scratch::new([len]);
-        let [taps] = memory.split([len]);
-        fill(taps);
-        Taps { memory, len }
-    }
-}
 
 /// Row `row` of `G` times column `x` of the taps.
 #[inline(always)]
@@ -93,9 +36,7 @@ impl<const T: usize, const W: usize> WithSimd for Product<'_, T, W> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Product { grid, images, x, layout, channels, mut taps, out } = self;
-        let taps_len = [taps.len];
-        let [taps] = taps.memory.split(taps_len);
-        let taps = &*taps;
+        let taps = taps.each();
         let width = layout.width;
         let groups = images.div_ceil(grid.group_images());
         let (weight_len, tile_len) = (channels * width, W * W * width);
@@ -117,7 +58,7 @@ impl<const T: usize, const W: usize> WithSimd for Product<'_, T, W> {
 
 /// Row `row` of the positions of `G w Gt`, as `[position][channel][width]`.
 struct Weights<'a, const W: usize> {
-    taps: &'a [f32],
+    taps: [&'a [f32]; 9],
     row: usize,
     channels: usize,
     width: usize,
@@ -131,7 +72,6 @@ impl<const W: usize> WithSimd for Weights<'_, W> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Weights { taps, row, channels, width, out } = self;
         let len = channels * width;
-        let taps: [&[f32]; 9] = std::array::from_fn(|tap| &taps[tap * len..][..len]);
         for at in (0..len).step_by(S::F32_LANES) {
             let halves = [
                 half::<S, W>(simd, taps, row, 0, at),
