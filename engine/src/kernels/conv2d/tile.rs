@@ -2,13 +2,18 @@
 
 use super::plan::{Class, Run};
 use crate::kernels::ahead::Ahead;
-use crate::kernels::simd::apart;
+use crate::kernels::simd::{apart, has_many_registers};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
 /// Pixels of a tile. 6 x 2 accumulators, 2 weights and 1 broadcast value are 15 vectors: with 16 in use the compiler spills, which
 /// halved the speed (measured with 4 x 3 and 8 x 12).
 pub const MR: usize = 6;
+
+/// Rows of a tile that is not of pixels: [`MR`], or what AVX-512 has room for; eight divide the tiles and the channels of most maps.
+pub const fn tile_rows<S: Simd>() -> usize {
+    if has_many_registers::<S>() { 8 } else { MR }
+}
 
 /// Floats of a panel of packed weights for `columns` output channels: two vectors, or one if they all fit it.
 pub fn panel_width(columns: usize, lanes: usize) -> usize {

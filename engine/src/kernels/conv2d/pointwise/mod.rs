@@ -12,7 +12,7 @@
 //!    L2, and a plain map is read where it lies.
 //! 2. *The finish is part of the tile* ([`tile::Finish`]): bias, residual sum and moments in the forward pass; the activation's mask,
 //!    the affine, its sums and the addition into the map's gradient in the backward pass, from registers.
-//! 3. *grad_weight packs one operand* ([`outer`]), six values of it against two vectors of the other, which is read where it lies.
+//! 3. *grad_weight packs one operand* ([`outer`]), six or eight values of it against two vectors of the other, which is read where it lies.
 //!    Its sums lie tile by tile until all blocks are added.
 //! 4. *The next block is asked for* while this one is multiplied ([`ahead`](crate::kernels::ahead)), a line every few steps of the
 //!    sums, and what the sums are about to be stored to.

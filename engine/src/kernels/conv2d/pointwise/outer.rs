@@ -3,13 +3,11 @@
 use super::tile::Rows;
 use crate::kernels::ahead::{Ahead, Lines, ask};
 use crate::kernels::conv2d::columns::Columns;
-use crate::kernels::conv2d::tile::{add_outer, load};
+use crate::kernels::conv2d::tile::{add_outer, load, tile_rows};
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
-/// Values of a tile, at most.
-const TILE: usize = 6;
 /// Rows that are packed together.
 const PACKED: usize = 16;
 
@@ -39,12 +37,15 @@ pub fn outer<S: Simd>(
     (sums, first): (&mut [f32], bool),
     (asked, ahead): (usize, &mut Ahead),
 ) {
+    let most = tile_rows::<S>();
     // A few rows at a time, which L1 holds while all tiles take their values.
     for rows in (0..narrow.count).step_by(PACKED) {
         let range = rows..(rows + PACKED).min(narrow.count);
-        for (at, len) in tiles(narrow.len) {
+        for (at, len) in tiles(narrow.len, most) {
             let panel = &mut panels[at * narrow.count..][..len * narrow.count];
             match len {
+                8 => pack::<8>(narrow, &range, at, panel),
+                7 => pack::<7>(narrow, &range, at, panel),
                 6 => pack::<6>(narrow, &range, at, panel),
                 5 => pack::<5>(narrow, &range, at, panel),
                 4 => pack::<4>(narrow, &range, at, panel),
@@ -56,22 +57,26 @@ pub fn outer<S: Simd>(
     }
     let columns = Columns::new(wide.len, S::F32_LANES);
     let vectors = columns.vectors();
-    ahead.spread(asked, vectors.div_ceil(2) * narrow.len.div_ceil(TILE));
+    ahead.spread(asked, vectors.div_ceil(2) * narrow.len.div_ceil(most));
     for (vector, sums) in (0..vectors).step_by(2).zip(sums.chunks_mut(narrow.len * 2 * S::F32_LANES)) {
         let width = (vectors - vector).min(2);
         let starts = [columns.start(vector), columns.start(vector + width - 1)];
-        for (at, len) in tiles(narrow.len) {
+        for (at, len) in tiles(narrow.len, most) {
             let asked = ahead.step();
             let panel = &panels[at * narrow.count..][..len * narrow.count];
             let sums = &mut sums[at * width * S::F32_LANES..][..len * width * S::F32_LANES];
             let tile = Tile { panel, wide, starts, sums, first, asked };
             match (width, len) {
+                (2, 8) => apart(simd, Of::<8, 2>(tile)),
+                (2, 7) => apart(simd, Of::<7, 2>(tile)),
                 (2, 6) => apart(simd, Of::<6, 2>(tile)),
                 (2, 5) => apart(simd, Of::<5, 2>(tile)),
                 (2, 4) => apart(simd, Of::<4, 2>(tile)),
                 (2, 3) => apart(simd, Of::<3, 2>(tile)),
                 (2, 2) => apart(simd, Of::<2, 2>(tile)),
                 (2, _) => apart(simd, Of::<1, 2>(tile)),
+                (_, 8) => apart(simd, Of::<8, 1>(tile)),
+                (_, 7) => apart(simd, Of::<7, 1>(tile)),
                 (_, 6) => apart(simd, Of::<6, 1>(tile)),
                 (_, 5) => apart(simd, Of::<5, 1>(tile)),
                 (_, 4) => apart(simd, Of::<4, 1>(tile)),
@@ -83,10 +88,10 @@ pub fn outer<S: Simd>(
     }
 }
 
-/// Where each tile begins and how many values it has: nearly as many as the others, for a small one would wait for its own sums.
+/// Where each tile begins and how many values it has, at most `most`: nearly as many as the others, for a small one would wait for its own sums.
 #[inline(always)]
-fn tiles(values: usize) -> impl Iterator<Item = (usize, usize)> {
-    let tiles = values.div_ceil(TILE).max(1);
+fn tiles(values: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = values.div_ceil(most).max(1);
     let (each, more) = (values / tiles, values % tiles);
     (0..tiles).map(
         #[inline(always)]

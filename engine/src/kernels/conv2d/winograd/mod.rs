@@ -32,7 +32,7 @@ pub mod wide;
 
 use super::ConvSize;
 use super::plan::Plan;
-use super::tile::{Store, panel_width};
+use super::tile::{Store, panel_width, tile_rows};
 use crate::kernels::ahead::Ahead;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
@@ -282,7 +282,7 @@ pub fn convolve<S: Simd>(
     Asked { next, results }: Asked,
 ) {
     let columns = store.channels.next_multiple_of(width);
-    let tile = multiply::tile_rows::<S>();
+    let tile = tile_rows::<S>();
     let rows = tiles.block_rows(images, BLOCK_TILES, tile);
     let places @ [in_x, in_y] = [Place::new(tiles, channels, rows), Place::new(tiles, columns, rows)];
     let lengths = [in_x.len(), in_y.len()];
@@ -359,7 +359,7 @@ pub fn grad_weight<S: Simd>(
         tiles.blocks(images, most).count()
             * of_x.side
             * of_x.side
-            * c_in.div_ceil(multiply::tile_rows::<S>())
+            * c_in.div_ceil(tile_rows::<S>())
             * multiply::panels(c_out).count(),
     );
     for block in tiles.blocks(images, most) {

@@ -1,16 +1,10 @@
 //! A matrix product for each position.
 
-use super::super::tile::{MR, add_outer, add_product, load};
+use super::super::tile::{MR, add_outer, add_product, load, tile_rows};
 use super::Place;
 use crate::kernels::ahead::{Ahead, ask};
 use crate::kernels::simd::{apart, has_many_registers};
 use pulp::{Simd, WithSimd};
-
-/// Rows of a register tile. Six times two vectors of AVX2 fill its registers; AVX-512 has room for more, and eight divide the tiles of
-/// most maps.
-pub const fn tile_rows<S: Simd>() -> usize {
-    if has_many_registers::<S>() { 8 } else { MR }
-}
 
 /// For every position: `y (rows x columns) = x (rows x channels) * weights (channels x columns)`.
 pub struct Multiply<'a, 'b, 'c> {

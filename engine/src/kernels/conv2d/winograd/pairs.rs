@@ -1,8 +1,7 @@
 //! grad_weight between one panel of input and one of output channels.
 
-use super::super::tile::add_outer;
+use super::super::tile::{add_outer, tile_rows};
 use super::form;
-use super::multiply::tile_rows;
 use crate::kernels::ahead::{LINE, ask};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
