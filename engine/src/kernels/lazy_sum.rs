@@ -106,13 +106,7 @@ impl<S: Simd> Sum<'_, S> {
                 |_, v| v,
             ),
             Activation::Relu => self.add::<AFFINE, FIRST>(relu),
-            Activation::Relu6 => self.add::<AFFINE, FIRST>(
-                #[inline(always)]
-                |simd, v| {
-                    let (v, six) = (relu(simd, v), simd.splat_f32s(6.0));
-                    simd.select_f32s(simd.greater_than_f32s(v, six), six, v)
-                },
-            ),
+            Activation::Relu6 => self.add::<AFFINE, FIRST>(relu6),
         }
     }
 
@@ -139,9 +133,16 @@ impl<S: Simd> Sum<'_, S> {
 
 /// `max(v, 0)`; NaN stays NaN, and -0 becomes 0, as [`activate`](super::conv2d::load::activate) has it.
 #[inline(always)]
-fn relu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+pub(super) fn relu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
     simd.select_f32s(simd.less_than_or_equal_f32s(v, zero), zero, v)
+}
+
+/// `min(max(v, 0), 6)`, as [`relu`].
+#[inline(always)]
+pub(super) fn relu6<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let (v, six) = (relu(simd, v), simd.splat_f32s(6.0));
+    simd.select_f32s(simd.greater_than_f32s(v, six), six, v)
 }
 
 /// Sums over all rows of one affine term.
