@@ -88,6 +88,7 @@ struct Sums<'a> {
     sums: &'a mut [f32],
 }
 
+/// [`Sums`] of `M` channels and a panel of `NV` vectors; a function of its own to keep them in registers.
 struct SumsOf<'a, const M: usize, const NV: usize>(Sums<'a>);
 
 impl<const M: usize, const NV: usize> WithSimd for SumsOf<'_, M, NV> {
