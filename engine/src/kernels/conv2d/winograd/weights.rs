@@ -35,7 +35,7 @@ impl Tiles {
         });
     }
 
-    /// `Gt sums G`: the gradient of the weight, `[tap][c_in][c_out]`, from its transform, of each position in [`panels`].
+    /// `Gt sums G`: the gradient of the weight, `[tap][c_in][c_out]`, from its transform, of each position in `multiply::panels`.
     pub fn finish_grad_weight(&self, level: Level, sums: &[f32], [c_in, c_out]: [usize; 2], out: &mut [f32]) {
         /// Input channels of a task.
         const ROWS: usize = 8;
