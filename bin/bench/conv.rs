@@ -272,7 +272,7 @@ fn print(json: bool, report: &Report) -> Result<(), Failure> {
     match (&report.model, report.layers) {
         (Some(model), Some(layers)) => output::line(&format!(
             "{model:<26} {layers:>4}x {shape:<26} {pass:<11} {gflops:>6.1} GFLOP/s {percent:>4.0} % of {peak_gflops:.0}  \
-             {algorithm:<17} error {max_rel_error:.1e}"
+             {algorithm:<26} error {max_rel_error:.1e}"
         )),
         _ => output::line(&format!(
             "{shape} {pass}: {gflops:.1} GFLOP/s, {percent:.0} % of the FMA peak of {peak_gflops:.0}; {ms:.3} ms on {threads} \
