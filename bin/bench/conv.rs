@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Convolutions: one shape in one direction, or all shapes of a model
 ///
-/// Times the kernels alone, without recording them on a tape; as in a training step, threads are kept awake between two runs. What a layer reads as a list of maps is one map here.
+/// Times the kernels alone, without recording them on a tape; as in a training step, threads are kept awake between two runs. What a
+/// layer reads as a list of maps is one map here. Errors are those of values drawn from the result.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// N,H,W,C_in,C_out,kernel,stride and, if there are several, groups; the padding is half the kernel
@@ -267,7 +268,9 @@ fn print(json: bool, report: &Report) -> Result<(), Failure> {
     if json {
         return output::print(report);
     }
-    let Report { shape, pass, threads, gflops, ms, algorithm, max_rel_error, peak_gflops, of_peak, .. } = report;
+    let Report {
+        shape, pass, threads, gflops, ms, algorithm, max_rel_error, values_checked, peak_gflops, of_peak, ..
+    } = report;
     let percent = 100.0 * of_peak;
     match (&report.model, report.layers) {
         (Some(model), Some(layers)) => output::line(&format!(
@@ -276,7 +279,7 @@ fn print(json: bool, report: &Report) -> Result<(), Failure> {
         )),
         _ => output::line(&format!(
             "{shape} {pass}: {gflops:.1} GFLOP/s, {percent:.0} % of the FMA peak of {peak_gflops:.0}; {ms:.3} ms on {threads} \
-             threads, {algorithm}; largest error {max_rel_error:.1e} of the largest value"
+             threads, {algorithm}; largest error {max_rel_error:.1e} of the largest value, in {values_checked} values"
         )),
     }
 }

@@ -23,7 +23,6 @@
 mod form;
 pub mod multiply;
 pub mod narrow;
-mod pairs;
 mod strided;
 mod taps;
 pub mod transform;

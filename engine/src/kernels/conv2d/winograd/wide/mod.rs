@@ -15,6 +15,7 @@
 
 mod backward;
 mod forward;
+mod pairs;
 mod panels;
 mod tiles;
 

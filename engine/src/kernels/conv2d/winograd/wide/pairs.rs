@@ -1,7 +1,7 @@
 //! grad_weight between one panel of input and one of output channels.
 
-use super::super::tile::{add_outer, tile_rows};
-use super::form;
+use super::super::super::tile::{add_outer, tile_rows};
+use super::super::form;
 use crate::kernels::ahead::{LINE, ask};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::apart;
