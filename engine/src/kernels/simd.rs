@@ -66,6 +66,27 @@ pub const fn has_many_registers<S: Simd>() -> bool {
     S::REGISTER_COUNT >= 32 && S::F32_LANES > 8
 }
 
+/// Vectors of eight lanes.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+pub type Eight = pulp::x86::V3;
+/// Vectors of eight lanes.
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+pub type Eight = Scalar256b;
+
+/// For kernels of sixteen lanes what they would fill half a vector with. Inlined into such a kernel it has the 32 registers of AVX-512.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+#[inline(always)]
+pub fn half<S: Simd>(simd: S) -> Option<Eight> {
+    (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>().map(|simd| **simd)
+}
+
+/// For kernels of sixteen lanes what they would fill half a vector with; there are none here.
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+#[inline(always)]
+pub fn half<S: Simd>(_: S) -> Option<Eight> {
+    None
+}
+
 /// Runs `op` as a function of its own that is never inlined. A register tile inlined into a larger function loses its registers:
 /// the compiler spilled accumulators to the stack inside the inner loop, at a quarter of the speed.
 #[inline(never)]

@@ -47,6 +47,11 @@ impl Columns {
         self.lanes.min(self.channels)
     }
 
+    /// Whether exactly half of vector `index` belongs to the one before.
+    pub fn is_half(self, index: usize) -> bool {
+        2 * self.overlap(index) == self.lanes && self.channels > self.lanes
+    }
+
     /// Packs `weight (rows, channels)` as `[panel][row][up to two vectors]`: `fill(row, start, out)` writes one vector's weights.
     pub fn pack(self, out: &mut [f32], rows: usize, fill: impl Fn(usize, usize, &mut [f32]) + Send + Sync) {
         crate::parallel::chunks_mut(out, rows * 2 * self.lanes, |panel, out| {

@@ -19,6 +19,7 @@
 //! 5. *Results wider than rows* are computed six rows at a time, all columns of them, as long as L2 holds the weights: memory then
 //!    sees whole rows.
 //! 6. *Channels that do not fill vectors* overlap with the vector before (`columns`): no partial stores, nothing computed on padding.
+//!    Where sixteen lanes overlap by eight (24 channels), three vectors of eight lanes are computed instead of two of sixteen.
 // Register tiles are indexed by constants; copies and iterators over arrays of vectors go through memory.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 

@@ -2,8 +2,8 @@
 
 use crate::kernels::ahead::{Ahead, Lines, ask};
 use crate::kernels::conv2d::columns::Columns;
-use crate::kernels::conv2d::tile::{MR, outer};
-use crate::kernels::simd::apart;
+use crate::kernels::conv2d::tile::{MR, load, outer};
+use crate::kernels::simd::{Eight, apart, half};
 use pulp::{Simd, WithSimd};
 
 /// Rows to multiply: `count` of `len` values, `stride` apart.
@@ -72,14 +72,19 @@ pub fn multiply<S: Simd, F: Finish<S>>(
     if rows.count == 0 {
         return;
     }
-    let tiles = rows.count.div_ceil(MR) * columns.vectors().div_ceil(2);
-    ahead.spread(ahead.left(), tiles);
+    // A single vector goes through twelve rows at a time.
+    let (pairs, single) = (columns.vectors() / 2, columns.vectors() % 2);
+    ahead.spread(ahead.left(), pairs * rows.count.div_ceil(MR) + single * rows.count.div_ceil(2 * MR));
     if rows.len < columns.padded() && weights.len() <= WEIGHTS {
         return apart(simd, Across { simd, rows, weights, columns, finish, ahead });
     }
     for (panel, weights) in weights.chunks(rows.len.max(1) * 2 * S::F32_LANES).enumerate() {
         let vector = 2 * panel;
-        if columns.vectors() - vector >= 2 {
+        let own = (columns.vectors() - vector).min(2);
+        if let (2, true, Some(eight)) = (own, columns.is_half(vector + 1), half(simd)) {
+            let (finish, ahead) = (&mut *finish, &mut *ahead);
+            apart(simd, PanelOfHalves::<S, F> { eight, panel: Panel { simd, rows, weights, vector, finish, ahead } });
+        } else if own == 2 {
             apart(simd, Panel::<S, F, 2> { simd, rows, weights, vector, finish: &mut *finish, ahead: &mut *ahead });
         } else {
             apart(simd, Panel::<S, F, 1> { simd, rows, weights, vector, finish: &mut *finish, ahead: &mut *ahead });
@@ -122,6 +127,40 @@ impl<S: Simd, F: Finish<S>, const NV: usize> WithSimd for Panel<'_, '_, S, F, NV
         }
         finish.end(simd, vector, state);
     }
+}
+
+/// A panel of two vectors of sixteen lanes of which the second overlaps the first by half: three vectors of eight lanes, instead of four.
+struct PanelOfHalves<'a, 'b, S: Simd, F: Finish<S>> {
+    eight: Eight,
+    panel: Panel<'a, 'b, S, F, 2>,
+}
+
+impl<S: Simd, F: Finish<S>> WithSimd for PanelOfHalves<'_, '_, S, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<T: Simd>(self, _: T) {
+        let PanelOfHalves { eight, panel: Panel { simd, rows, weights, vector, finish, ahead } } = self;
+        let weights = &Eight::as_simd_f32s(weights).0.as_chunks::<4>().0[..rows.len];
+        let mut state = finish.begin(simd, vector);
+        for first in (0..rows.count).step_by(MR) {
+            // The third is what the second vector begins with, again.
+            let sums = product_with(eight, rows.tile::<MR>(first), weights, [0, 1, 3], ahead.step());
+            let mut whole = [[simd.splat_f32s(0.0); 2]; MR];
+            for i in 0..MR {
+                let [a, b, c] = sums[i];
+                whole[i] = [join(simd, [a, b]), join(simd, [b, c])];
+            }
+            finish.tile(simd, &mut state, first, MR.min(rows.count - first), whole);
+        }
+        finish.end(simd, vector, state);
+    }
+}
+
+/// Two vectors of eight lanes as one of sixteen.
+#[inline(always)]
+fn join<S: Simd>(simd: S, halves: [<Eight as Simd>::f32s; 2]) -> S::f32s {
+    load(simd, pulp::bytemuck::cast_slice(&halves))
 }
 
 /// Six rows times all panels, then the next six.
@@ -175,8 +214,7 @@ impl<S: Simd, F: Finish<S>> WithSimd for Across<'_, '_, S, F> {
 /// Lines that are asked for at once, at most: more would wait for each other.
 const AT_ONCE: usize = 4;
 
-/// `M` rows times `weights`, asking for `lines` meanwhile: a few before, many step by step. A single vector needs twelve rows: six sums
-/// would wait for each other.
+/// `M` rows times `weights`, asking for `lines` meanwhile. A single vector needs twelve rows: six sums would wait for each other.
 #[inline(always)]
 fn product<S: Simd, const M: usize, const NV: usize>(
     simd: S,
@@ -184,19 +222,41 @@ fn product<S: Simd, const M: usize, const NV: usize>(
     weights: &[[S::f32s; NV]],
     lines: Lines,
 ) -> [[S::f32s; NV]; M] {
-    if lines.count > AT_ONCE {
-        return product_of::<S, M, NV, true>(simd, rows, weights, lines);
-    }
-    lines.ask();
-    product_of::<S, M, NV, false>(simd, rows, weights, lines)
+    product_with(
+        simd,
+        rows,
+        weights,
+        std::array::from_fn(
+            #[inline(always)]
+            |v| v,
+        ),
+        lines,
+    )
 }
 
-/// [`product`], asking for lines or not.
+/// [`product`] with some of the vectors of `weights`, asking for a few lines before, for many step by step.
 #[inline(always)]
-fn product_of<S: Simd, const M: usize, const NV: usize, const ASK: bool>(
+fn product_with<S: Simd, const M: usize, const NV: usize, const W: usize>(
     simd: S,
     rows: [&[f32]; M],
-    weights: &[[S::f32s; NV]],
+    weights: &[[S::f32s; W]],
+    vectors: [usize; NV],
+    lines: Lines,
+) -> [[S::f32s; NV]; M] {
+    if lines.count > AT_ONCE {
+        return product_of::<S, M, NV, W, true>(simd, rows, weights, vectors, lines);
+    }
+    lines.ask();
+    product_of::<S, M, NV, W, false>(simd, rows, weights, vectors, lines)
+}
+
+/// [`product_with`], asking for lines or not.
+#[inline(always)]
+fn product_of<S: Simd, const M: usize, const NV: usize, const W: usize, const ASK: bool>(
+    simd: S,
+    rows: [&[f32]; M],
+    weights: &[[S::f32s; W]],
+    vectors: [usize; NV],
     lines: Lines,
 ) -> [[S::f32s; NV]; M] {
     let (asked, mut at, stride) = lines.walk(weights.len(), rows[0]);
@@ -212,8 +272,12 @@ fn product_of<S: Simd, const M: usize, const NV: usize, const ASK: bool>(
             ask(asked, at);
             at += stride;
         }
+        let mut w = [weights[k][0]; NV];
+        for v in 1..NV {
+            w[v] = weights[k][vectors[v]];
+        }
         for i in 0..M {
-            sums[i] = outer(simd, sums[i], cut[i][k], weights[k]);
+            sums[i] = outer(simd, sums[i], cut[i][k], w);
         }
     }
     sums
