@@ -141,6 +141,9 @@ impl Forward<'_> {
     }
 }
 
+/// Tasks of the backward pass, at most: each has sums of its own, which for each image would be new memory of every step.
+const MOST_TASKS: usize = 16;
+
 /// Writes the maps' gradients, given that of what their blocks became; returns the gradients of the affine's scales and shifts, zeros if there is none.
 pub fn backward(
     level: Level,
@@ -153,9 +156,14 @@ pub fn backward(
     let images = input.maps.first().map_or(0, |(map, c)| map.len() / (blocks.h * blocks.w * c).max(1));
     let mut of_images = split_maps(&mut grad_maps, input.maps, images, blocks.h * blocks.w);
     let len = grad_output.len() / images.max(1);
-    let sums: Vec<[Vec<f64>; 2]> = sweep(of_images.iter_mut().collect(), |image, grads, _| {
-        let grad_output = &grad_output[image * len..][..len];
-        run(level, Backward { input, blocks, channels, image, grad_output, grads })
+    let each = images.div_ceil(MOST_TASKS).max(1);
+    let sums: Vec<[Vec<f64>; 2]> = sweep(of_images.chunks_mut(each).collect(), |task, grads, _| {
+        let mut sums = [vec![0.0; channels], vec![0.0; channels]];
+        for (image, grads) in (task * each..).zip(grads) {
+            let grad_output = &grad_output[image * len..][..len];
+            run(level, Backward { input, blocks, channels, image, grad_output, grads, sums: &mut sums });
+        }
+        sums
     });
     [0, 1].map(|which| channel_sums::total(channels, sums.iter().map(|sums| &sums[which][..])))
 }
@@ -167,13 +175,15 @@ struct Backward<'a, 'b> {
     image: usize,
     grad_output: &'a [f32],
     grads: &'a mut [MapGrad<'b>],
+    /// Of the affine's scale and shift, added to.
+    sums: &'a mut [Vec<f64>; 2],
 }
 
 impl WithSimd for Backward<'_, '_> {
-    type Output = [Vec<f64>; 2];
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> [Vec<f64>; 2] {
+    fn with_simd<S: Simd>(self, simd: S) {
         match self.blocks.reduce {
             Reduce::Mean => self.of::<S, false>(simd),
             Reduce::Max => self.of::<S, true>(simd),
@@ -183,7 +193,7 @@ impl WithSimd for Backward<'_, '_> {
 
 impl Backward<'_, '_> {
     #[inline(always)]
-    fn of<S: Simd, const MAX: bool>(self, simd: S) -> [Vec<f64>; 2] {
+    fn of<S: Simd, const MAX: bool>(self, simd: S) {
         match self.input.activation {
             Activation::Identity => self.with::<S, MAX>(
                 simd,
@@ -202,12 +212,11 @@ impl Backward<'_, '_> {
         simd: S,
         activate: impl Fn(S, S::f32s) -> S::f32s,
         mask: impl Fn(S, S::f32s, S::f32s) -> S::f32s,
-    ) -> [Vec<f64>; 2] {
-        let Backward { input, blocks, channels, image, grad_output, grads } = self;
+    ) {
+        let Backward { input, blocks, channels, image, grad_output, grads, sums: [of_scale, of_shift] } = self;
         let (Blocks { size: [height, width], h, w, .. }, [h_out, w_out]) = (blocks, blocks.output());
         let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
         let factor = simd.splat_f32s(blocks.factor());
-        let [mut of_scale, mut of_shift] = [vec![0.0; channels], vec![0.0; channels]];
         let mut first = 0;
         for (&(map, c), grad) in input.maps.iter().zip(grads) {
             let (start, map) = (first, &map[image * h * w * c..][..h * w * c]);
@@ -272,6 +281,5 @@ impl Backward<'_, '_> {
                 }
             }
         }
-        [of_scale, of_shift]
     }
 }
