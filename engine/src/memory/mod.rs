@@ -11,7 +11,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use values::Values;
+pub(crate) use values::Values;
 
 /// Values start at a multiple of this many bytes, so that a vector load never straddles two cache lines.
 const ALIGNMENT: usize = 64;

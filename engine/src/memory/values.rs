@@ -31,6 +31,9 @@ enum Memory {
 }
 
 impl Values {
+    /// Floats of a huge page.
+    pub const PAGE: usize = HUGE / size_of::<f32>();
+
     /// `len` zeros. Of those who ask for several, the `nth` (which changes nothing but where they lie).
     pub fn zeros(len: usize, nth: usize) -> Values {
         Values::in_pages(len, nth).unwrap_or_else(|| {
@@ -102,7 +105,7 @@ mod tests {
 
     #[test]
     fn all_values_are_there_and_begin_at_a_cache_line() {
-        let floats = HUGE / size_of::<f32>();
+        let floats = Values::PAGE;
         for (nth, len) in [0, floats - 1, floats, 3 * floats + 7].into_iter().enumerate() {
             let mut values = Values::zeros(len, 5 * nth);
             assert_eq!(values.as_slice().as_ptr().align_offset(ALIGNMENT), 0, "{len}");
