@@ -1,4 +1,4 @@
-//! Working memory of the thread that runs a task, kept from one task to the next. It lies in huge pages ([`Values`]): kernels walk over
+//! Working memory of the thread that runs a task, kept from one task to the next. It lies in huge pages, as maps do: kernels walk over
 //! many rows of it at once, often each in a small page of its own.
 
 use crate::memory::Values;
