@@ -73,14 +73,14 @@ pub type Eight = pulp::x86::V3;
 #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
 pub type Eight = Scalar256b;
 
-/// For kernels of sixteen lanes what they would fill half a vector with. Inlined into such a kernel it has the 32 registers of AVX-512.
+/// In a kernel of sixteen lanes: vectors of eight, for what would fill half of one. Inlined into that kernel they have the 32 registers of AVX-512.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 #[inline(always)]
 pub fn half<S: Simd>(simd: S) -> Option<Eight> {
     (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>().map(|simd| **simd)
 }
 
-/// For kernels of sixteen lanes what they would fill half a vector with; there are none here.
+/// As above; nothing has sixteen lanes here.
 #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
 #[inline(always)]
 pub fn half<S: Simd>(_: S) -> Option<Eight> {

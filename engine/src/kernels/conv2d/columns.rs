@@ -49,7 +49,7 @@ impl Columns {
 
     /// Whether exactly half of vector `index` belongs to the one before.
     pub fn is_half(self, index: usize) -> bool {
-        2 * self.overlap(index) == self.lanes && self.channels > self.lanes
+        2 * self.overlap(index) == self.lanes
     }
 
     /// Packs `weight (rows, channels)` as `[panel][row][up to two vectors]`: `fill(row, start, out)` writes one vector's weights.
