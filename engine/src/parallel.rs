@@ -1,14 +1,17 @@
-//! The fixed way work is cut into chunks and handed to rayon.
+//! The fixed way work is cut into chunks, and how they are handed to the threads of a rayon pool.
 //!
 //! Chunks depend on the size of the problem alone, never on the number of threads, and partial sums are added in the order
 //! of the chunks. So results are the same bits on any number of threads.
 //!
-//! Tasks are handed out one by one: left to itself rayon makes quarters of a loop, and a core that is done first then waits for the
-//! other's quarter to end.
+//! Each thread has a share of neighbouring tasks, in every pass the same part of the whole, so that it finds in its own cache what it wrote
+//! in the pass before; who is done first helps the others, one task at a time. Rayon's own loops would hand the halves of a pass to
+//! whichever thread comes first, and put a thread to sleep that waits for another one's last task.
 
-use rayon::prelude::*;
+mod shares;
+
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Elements per task of an elementwise pass: 64 KiB, enough that handing a task out (about a microsecond) costs under a tenth.
@@ -22,7 +25,8 @@ pub fn chunks_mut(out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + S
     if out.len() <= len {
         return f(0, out);
     }
-    out.par_chunks_mut(len).enumerate().with_max_len(1).for_each(|(i, chunk)| f(i, chunk));
+    let back = out.len() >= LARGE && turn();
+    over(out.chunks_mut(len).collect(), back, |i, chunk| f(i, chunk));
 }
 
 /// Calls `f(i, chunk_a, chunk_b)` for each pair of chunks of `len` elements of `a` and `b`, for passes with two results.
@@ -39,12 +43,12 @@ pub fn chunks_mut_pair(
     if a.is_empty() || len == 0 {
         return;
     }
-    if a.len() <= len {
-        return f(0, a, b);
-    }
-    let pairs = a.par_chunks_mut(len).zip(b.par_chunks_mut(len)).enumerate().with_max_len(1);
-    pairs.for_each(|(i, (a, b))| f(i, a, b));
+    let back = a.len() >= LARGE && turn();
+    over(a.chunks_mut(len).zip(b.chunks_mut(len)).collect(), back, |i, (a, b)| f(i, a, b));
 }
+
+/// Floats of a result that a pass over a batch may have: more than the weights of most layers, whose passes do not take turns.
+const LARGE: usize = 512 * 1024;
 
 /// How long [`awake`] waits for threads that do something else.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -54,6 +58,11 @@ thread_local! {
     static TURNS: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether this pass goes from the last task to the first; the next one goes the other way.
+fn turn() -> bool {
+    TURNS.replace(!TURNS.get())
+}
+
 /// `f(i, task, next)` for each task, in parallel; results in the order of the tasks. `next` is the task that is likely to follow on the
 /// same thread, if any does.
 ///
@@ -61,29 +70,46 @@ thread_local! {
 /// what the one before has just written or read, and finds it in the cache. A batch is larger than the cache, and passes that all began at
 /// the front would find nothing. No result depends on it.
 pub fn sweep<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(usize, T, Option<usize>) -> R + Send + Sync) -> Vec<R> {
-    let count = tasks.len();
-    let back = TURNS.replace(!TURNS.get());
-    let mut tasks: Vec<(usize, T)> = tasks.into_iter().enumerate().collect();
-    if back {
-        tasks.reverse();
-    }
-    let run = |(i, task): (usize, T)| {
+    let (count, back) = (tasks.len(), turn());
+    over(tasks, back, |i, task| {
         let next = if back { i.checked_sub(1) } else { Some(i + 1).filter(|&next| next < count) };
         f(i, task, next)
-    };
-    let mut results = each(tasks, |_, task| run(task));
-    if back {
-        results.reverse();
-    }
-    results
+    })
 }
 
 /// `f(i, task)` for each task, in parallel; results in the order of the tasks.
 pub fn each<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(usize, T) -> R + Send + Sync) -> Vec<R> {
+    over(tasks, false, f)
+}
+
+/// A task, then its result; neither while it is run.
+enum Slot<T, R> {
+    Task(T),
+    Running,
+    Result(R),
+}
+
+/// `f(i, task)` for each task; results in the order of the tasks. `back`: each thread begins with the last of its share.
+fn over<T: Send, R: Send>(tasks: Vec<T>, back: bool, f: impl Fn(usize, T) -> R + Send + Sync) -> Vec<R> {
     if tasks.len() <= 1 {
         return tasks.into_iter().map(|task| f(0, task)).collect();
     }
-    tasks.into_par_iter().enumerate().with_max_len(1).map(|(i, task)| f(i, task)).collect()
+    let slots: Vec<Mutex<Slot<T, R>>> = tasks.into_iter().map(|task| Mutex::new(Slot::Task(task))).collect();
+    shares::hand_out(slots.len(), back, |i| {
+        let lock = || slots[i].lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = std::mem::replace(&mut *lock(), Slot::Running);
+        if let Slot::Task(task) = slot {
+            let result = f(i, task);
+            *lock() = Slot::Result(result);
+        }
+    });
+    let slots = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    slots
+        .filter_map(|slot| match slot {
+            Slot::Result(result) => Some(result),
+            Slot::Task(_) | Slot::Running => None,
+        })
+        .collect()
 }
 
 /// Runs `work` with the other threads of its pool awake: they look for tasks without a pause until `work` ends.
@@ -141,10 +167,7 @@ pub fn awake<T>(work: impl FnOnce() -> T) -> T {
 
 /// `f(i)` for `i` in `0..tasks`, in parallel; results in order.
 pub fn map<T: Send>(tasks: usize, f: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
-    if tasks <= 1 {
-        return (0..tasks).map(f).collect();
-    }
-    (0..tasks).into_par_iter().with_max_len(1).map(f).collect()
+    each(vec![(); tasks], |i, ()| f(i))
 }
 
 /// Sum of `f` over consecutive ranges of at most [`CHUNK`] indices of `0..n`, added in order, in `f64`.
