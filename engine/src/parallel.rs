@@ -26,7 +26,7 @@ pub fn chunks_mut(out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + S
         return f(0, out);
     }
     let back = out.len() >= LARGE && turn();
-    over(out.chunks_mut(len).collect(), back, |i, chunk| f(i, chunk));
+    over(out.chunks_mut(len).collect(), back, f);
 }
 
 /// Calls `f(i, chunk_a, chunk_b)` for each pair of chunks of `len` elements of `a` and `b`, for passes with two results.
