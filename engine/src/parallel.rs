@@ -7,7 +7,10 @@
 //! in the pass before; who is done first helps the others, one task at a time. Rayon's own loops would hand the halves of a pass to
 //! whichever thread comes first, and put a thread to sleep that waits for another one's last task.
 
+mod pieces;
 mod shares;
+
+pub use pieces::Pieces;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

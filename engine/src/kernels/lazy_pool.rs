@@ -8,7 +8,7 @@ use super::lazy_sum::{relu, relu6};
 use super::simd::{Level, run};
 use crate::kernels::ahead::ask;
 use crate::kernels::channel_sums;
-use crate::parallel::sweep;
+use crate::parallel::{Pieces, sweep};
 use pulp::{Simd, WithSimd};
 
 /// What a block becomes.
@@ -154,7 +154,7 @@ pub fn backward(
 ) -> [Vec<f32>; 2] {
     let channels: usize = input.maps.iter().map(|map| map.1).sum();
     let images = input.maps.first().map_or(0, |(map, c)| map.len() / (blocks.h * blocks.w * c).max(1));
-    let mut of_images = split_maps(&mut grad_maps, input.maps, images, blocks.h * blocks.w);
+    let mut of_images = split_maps(&mut grad_maps, input.maps, Pieces::of_at_most(images, 1), blocks.h * blocks.w);
     let len = grad_output.len() / images.max(1);
     let each = images.div_ceil(MOST_TASKS).max(1);
     let sums: Vec<[Vec<f64>; 2]> = sweep(of_images.chunks_mut(each).collect(), |task, grads, _| {

@@ -11,7 +11,7 @@ use crate::kernels::channel_sums;
 use crate::kernels::lazy_sum::{Residual, RowSums, TermSums};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
-use crate::parallel;
+use crate::parallel::{self, Pieces};
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -38,21 +38,21 @@ pub struct Backward<'a> {
 /// Where the gradient of one input map goes; `None` if it is not wanted.
 pub type MapGrad<'a> = Option<(&'a mut [f32], Write)>;
 
-/// The maps' gradients in `chunks` pieces of `pixels` pixels (the last may be shorter), each piece with those of every map.
+/// The maps' gradients in pieces, each of which has those of every map; `pixels` of the map for each of what the pieces are cut from.
 pub fn split_maps<'a>(
     grads: &'a mut [MapGrad],
     maps: &[(&[f32], usize)],
-    chunks: usize,
+    pieces: Pieces,
     pixels: usize,
 ) -> Vec<Vec<MapGrad<'a>>> {
-    let mut pieces: Vec<Vec<MapGrad>> = (0..chunks).map(|_| Vec::with_capacity(maps.len())).collect();
+    let mut all: Vec<Vec<MapGrad>> = (0..pieces.count()).map(|_| Vec::with_capacity(maps.len())).collect();
     for (grad, &(_, c)) in grads.iter_mut().zip(maps) {
-        let mut rest = grad.as_mut().map(|(grad, write)| (grad.chunks_mut((pixels * c).max(1)), *write));
-        for piece in &mut pieces {
-            piece.push(rest.as_mut().and_then(|(chunks, write)| Some((chunks.next()?, *write))));
+        let mut of_map = grad.as_mut().map(|(grad, write)| (pieces.split(grad, pixels * c).into_iter(), *write));
+        for piece in &mut all {
+            piece.push(of_map.as_mut().and_then(|(grads, write)| Some((grads.next()?, *write))));
         }
     }
-    pieces
+    all
 }
 
 /// `chunks` slices of `len` values, empty ones of nothing.
@@ -86,6 +86,14 @@ pub struct Small {
 const PARTIAL_FLOATS: usize = 1 << 20;
 /// At least this many chunks, so that a few cores find work even with the largest weights.
 const MIN_CHUNKS: usize = 4;
+/// Multiply-adds of a chunk, at least: some hundred microseconds. Each chunk begins with memory that nobody asked for, and has sums of
+/// its own, which cost a few of them.
+const CHUNK_MACS: usize = 1 << 24;
+
+/// How many chunks a backward pass has, each with `len` partial sums of grad_weight, whose forward pass takes as long as so many multiply-adds.
+pub fn chunk_count(macs: usize, len: usize) -> usize {
+    (macs / CHUNK_MACS).min(PARTIAL_FLOATS / len.max(1)).max(MIN_CHUNKS)
+}
 
 /// Whether [`backward`] masks the gradient of a residual sum.
 pub fn takes_residual(pass: &Backward) -> bool {
@@ -149,7 +157,7 @@ fn in_chunks(
         None => pack_grad_input(pass, &dy_plan, width),
     };
 
-    // Chunks of whole tasks, each with partial sums of its own.
+    // Chunks of whole groups of images, each with partial sums of its own.
     let images = match &tiles {
         Some(tiles) => tiles.images_per_backward_task(size.c_in, size.c_out),
         None => {
@@ -158,14 +166,12 @@ fn in_chunks(
         }
     };
     let weight_len = tiles.map_or(size.weight_len(), |tiles| tiles.transformed() * size.c_in * size.c_out);
-    let tasks = size.n.div_ceil(images);
-    let chunks = (PARTIAL_FLOATS / weight_len.max(1)).max(MIN_CHUNKS).min(tasks.max(1));
-    let chunk_images = tasks.div_ceil(chunks) * images;
-    let chunks = size.n.div_ceil(chunk_images);
+    let pieces = Pieces::power_of_two(size.n.div_ceil(images), chunk_count(size.macs(), weight_len));
+    let chunks = pieces.count();
 
     let partial_len = if pass.needs_weight { weight_len } else { 0 };
     let mut partials = Tensor::build([chunks, partial_len], |_| {});
-    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
+    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, pieces, images * size.h * size.w);
     let mut partial_slices = split_partials(partials.data_mut(), chunks, partial_len);
     let shared = Shared {
         pass,
@@ -182,9 +188,9 @@ fn in_chunks(
     };
     let tasks = map_chunks.iter_mut().zip(partial_slices.iter_mut()).collect();
     let mut sums: Vec<Sums> = parallel::sweep(tasks, |chunk, (grad_maps, partial), next| {
-        let first = chunk * chunk_images;
-        let range = first..(first + chunk_images).min(size.n);
-        let next = next.map_or(size.n, |next| next * chunk_images);
+        let next = next.map_or(size.n, |next| pieces.range(next).start * images);
+        let groups = pieces.range(chunk);
+        let range = groups.start * images..(groups.end * images).min(size.n);
         run(level, Chunk { shared: &shared, range, next, grad_maps, partial })
     });
 
@@ -304,10 +310,8 @@ impl WithSimd for Chunk<'_, '_> {
             residual: self.shared.residual.map(Residual::no_sums),
         };
         let image = size.h * size.w * size.c_in;
-        let mut first = self.range.start;
-        while first < self.range.end {
-            let last = (first + images).min(self.range.end);
-            let done = first - self.range.start;
+        for first in self.range.clone().step_by(images) {
+            let (done, last) = (first - self.range.start, (first + images).min(self.range.end));
             let next = if last < self.range.end { last } else { self.next };
             self.shared.images(simd, first..last, (done, next), self.grad_maps, self.partial, &mut sums);
             if let (Some(residual), Some(of_rows), [Some((grad, _))]) =
@@ -316,7 +320,6 @@ impl WithSimd for Chunk<'_, '_> {
                 let grad = &mut grad[done * image..][..(last - first) * image];
                 apart(simd, Mask { residual, at: first * image, grad, sums: of_rows });
             }
-            first = last;
         }
         sums
     }

@@ -9,9 +9,10 @@ use crate::kernels::ahead::Ahead;
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
-use crate::parallel::sweep;
+use crate::parallel::{Pieces, sweep};
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
+use std::ops::Range;
 
 /// What a forward pass reads.
 #[derive(Clone, Copy)]
@@ -58,10 +59,11 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
         let (weights, images) = (pack_forward(pass, &plan, width), images_per_task(&plan, pixels));
         (plan, Method::Direct(weights), images)
     };
-    let tasks = out.chunks_mut((images * pixels * size.c_out).max(1)).collect();
+    let images = Pieces::even_of_at_most(size.n, images);
+    let tasks = images.split(out, pixels * size.c_out);
     let pieces: Vec<Option<Partial>> = sweep(tasks, |task, out, next| {
-        let (first, next) = (task * images, next.map(|next| next * images));
-        run(level, Task { pass, plan: &plan, method: &method, width, first, next, out })
+        let next = next.map_or(0..0, |next| images.range(next));
+        run(level, Task { pass, plan: &plan, method: &method, width, images: images.range(task), next, out })
     });
     pass.measure.then(|| {
         let pieces: Vec<Partial> = pieces.into_iter().flatten().collect();
@@ -106,9 +108,9 @@ struct Task<'a> {
     plan: &'a Plan,
     method: &'a Method,
     width: usize,
-    /// Its first image, and that of the task which is likely to follow.
-    first: usize,
-    next: Option<usize>,
+    /// Its images, and those of the task which is likely to follow.
+    images: Range<usize>,
+    next: Range<usize>,
     out: &'a mut [f32],
 }
 
@@ -117,10 +119,10 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Option<Partial> {
-        let Task { pass, plan, method, width, first, next, out } = self;
+        let Task { pass, plan, method, width, images, next, out } = self;
         let size = &pass.size;
         let pixels = size.h_out * size.w_out;
-        let images = out.len() / (pixels * size.c_out);
+        let (first, images) = (images.start, images.len());
         let len = plan.scratch_len();
         let add = pass.add.map(|add| &add[first * pixels * size.c_out..][..out.len()]);
         let mut memory = Scratch::new([images * len]);
@@ -131,7 +133,7 @@ impl WithSimd for Task<'_> {
         let store =
             Store { out: &mut *out, channels: size.c_out, start: 0, len: 0, bias: pass.bias, add, accumulate: false };
         let in_pixels = size.h * size.w;
-        let next = next.map_or(0..0, |next| next * in_pixels..(next + images).min(size.n) * in_pixels);
+        let next = next.start * in_pixels..next.end * in_pixels;
         let mut ahead = Ahead::new([(&[], 1); 2], pass.input.maps, next);
         match method {
             Method::Winograd(tiles, weights) => {

@@ -1,7 +1,7 @@
 //! The backward pass; see the [module's page](super).
 
 use super::super::ConvSize;
-use super::super::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
+use super::super::backward::{Backward, MapGrad, Small, Write, add_partials, chunk_count, split_maps, split_partials};
 use super::super::load::{Activation, maps_row};
 use super::super::mask::Finish;
 use super::pixels::{Band, Sources, Target};
@@ -10,15 +10,13 @@ use super::{Class, Taps, band_rows, images_per_task, is_empty, pack_weights};
 use crate::kernels::channel_sums;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, lanes, run};
-use crate::parallel::sweep;
+use crate::parallel::{Pieces, sweep};
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
-/// Partial sums of grad_weight may take this many floats in all (but there are at least [`MIN_CHUNKS`] of them).
-const PARTIAL_FLOATS: usize = 1 << 19;
-/// At least this many chunks, so that a few cores find work even with the largest weights.
-const MIN_CHUNKS: usize = 4;
+/// A multiply-add here, which memory bounds, takes as long as so many elsewhere.
+const COST: usize = 8;
 
 /// Writes the maps' gradients and returns the small ones.
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
@@ -41,16 +39,15 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let weight_len = if pass.needs_weight { shared.weights.len() } else { 0 };
     let images = images_per_task(size.h * size.w);
     let tasks = if is_empty(size) { 0 } else { size.n.div_ceil(images) };
-    let chunks = (PARTIAL_FLOATS / weight_len.max(1)).max(MIN_CHUNKS).min(tasks.max(1));
-    let chunk_images = tasks.div_ceil(chunks).max(1) * images;
-    let chunks = size.n.div_ceil(chunk_images).max(1);
+    let pieces = Pieces::power_of_two(tasks, chunk_count(COST * size.macs(), weight_len));
+    let chunks = pieces.count();
     let mut partials = Tensor::build([chunks, weight_len], |_| {});
-    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
+    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, pieces, images * size.h * size.w);
     let mut partial_slices = split_partials(partials.data_mut(), chunks, weight_len);
     let tasks = map_chunks.iter_mut().zip(partial_slices.iter_mut()).collect();
     let sums: Vec<Sums> = sweep(tasks, |chunk, (grad_maps, partial), _| {
-        let first = chunk * chunk_images;
-        let range = first..(first + chunk_images).min(size.n);
+        let tasks = pieces.range(chunk);
+        let range = tasks.start * images..(tasks.end * images).min(size.n);
         run(level, Chunk { shared: &shared, range, images, grad_maps, partial })
     });
 

@@ -8,7 +8,7 @@ use crate::kernels::ahead::{LINE, ask};
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, has_many_registers, lanes, run};
-use crate::parallel::sweep;
+use crate::parallel::{Pieces, sweep};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -35,10 +35,10 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
         class,
     };
     let per_image = size.h_out * size.w_out * channels;
-    let images = images_per_task(size.h_out * size.w_out);
-    let tasks = if is_empty(size) { vec![] } else { out.chunks_mut(images * per_image).collect() };
+    let images = Pieces::even_of_at_most(size.n, images_per_task(size.h_out * size.w_out));
+    let tasks = if is_empty(size) { vec![] } else { images.split(out, per_image) };
     let pieces: Vec<Option<Partial>> =
-        sweep(tasks, |task, out, _| run(level, Task { shared: &shared, first: task * images, out }));
+        sweep(tasks, |task, out, _| run(level, Task { shared: &shared, first: images.range(task).start, out }));
     pass.measure.then(|| moments::merge(&pieces.into_iter().flatten().collect::<Vec<_>>(), channels))
 }
 

@@ -6,26 +6,22 @@ use super::{LoadBlock, LoadGrad, ROWS_AHEAD, is_plain, level_for, row_stride, so
 use crate::kernels::ahead::{Ahead, LINE, ask};
 use crate::kernels::channel_sums;
 use crate::kernels::conv2d::ConvSize;
-use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, add_partials, split_maps, split_partials};
+use crate::kernels::conv2d::backward::{
+    Backward, MapGrad, Small, Write, add_partials, chunk_count, split_maps, split_partials,
+};
 use crate::kernels::conv2d::columns::{Columns, Vector};
 use crate::kernels::conv2d::load::Activation;
 use crate::kernels::conv2d::mask;
 use crate::kernels::conv2d::tile::MR;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
-use crate::parallel;
+use crate::parallel::{self, Pieces};
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
-/// Partial sums of grad_weight may take this many floats in all (but there are at least [`MIN_CHUNKS`] of them).
-const PARTIAL_FLOATS: usize = 1 << 19;
-/// At least this many chunks, so that a few cores find work even with the largest weights.
-const MIN_CHUNKS: usize = 4;
 /// Rows of grad_weight that are put in their places together.
 const ROWS: usize = 32;
-/// Output pixels of a chunk, at least.
-const CHUNK_PIXELS: usize = 512;
 
 /// As [`super::super::backward::backward`].
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
@@ -47,19 +43,17 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     // Chunks of whole images, or at stride 1 of any pixels, each with partial sums of its own.
     let (unit, units) =
         if size.stride == 1 { (1, size.n * size.h_out * size.w_out) } else { (size.h_out * size.w_out, size.n) };
-    let most = (PARTIAL_FLOATS / weight_len.max(1)).max(MIN_CHUNKS);
-    let chunks = (units * unit / CHUNK_PIXELS).min(most).max(MIN_CHUNKS.min(units));
-    let per_chunk = units.div_ceil(chunks.max(1)).max(1);
-    let chunks = units.div_ceil(per_chunk);
+    let pieces = Pieces::power_of_two(units, chunk_count(size.macs(), weight_len));
+    let chunks = pieces.count();
     let mut partials = Tensor::build([chunks, weight_len], |_| {});
-    let inputs_per_chunk = if size.stride == 1 { per_chunk } else { per_chunk * size.h * size.w };
-    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, chunks, inputs_per_chunk);
+    let inputs_per_unit = if size.stride == 1 { 1 } else { size.h * size.w };
+    let mut map_chunks = split_maps(&mut grad_maps, pass.input.maps, pieces, inputs_per_unit);
     let mut partial_slices = split_partials(partials.data_mut(), chunks, weight_len);
     let shared = Shared { pass, columns, weights: weights.data(), needs_input, transposed: sums.transposed };
     let tasks = map_chunks.iter_mut().zip(partial_slices.iter_mut()).collect();
     let chunk_sums: Vec<Sums> = parallel::sweep(tasks, |chunk, (grad_maps, partial), _| {
-        let first = chunk * per_chunk;
-        let range = first * unit..(first + per_chunk).min(units) * unit;
+        let range = pieces.range(chunk);
+        let range = range.start * unit..range.end * unit;
         run(level, Chunk { shared: &shared, range, grad_maps, partial })
     });
 

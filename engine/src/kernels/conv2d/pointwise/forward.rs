@@ -9,13 +9,13 @@ use crate::kernels::conv2d::tile::{MR, load};
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, lanes, run};
-use crate::parallel::sweep;
+use crate::parallel::{Pieces, sweep};
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
-/// Pixels of a task, at most.
-const TASK: usize = 170 * MR;
+/// Tiles of a task, at most.
+const TASK: usize = 170;
 /// At least this many tasks, so that a few cores find work on small maps with many channels.
 const MIN_TASKS: usize = 8;
 /// Multiply-adds from which on that pays.
@@ -34,11 +34,10 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     let weights = weights.data();
     let tiles = (out.len() / size.c_out.max(1)).div_ceil(MR);
     let least = if size.macs() < WORTH_SHARING { 1 } else { MIN_TASKS };
-    let enough = tiles.div_ceil(TASK / MR) >= least;
-    let per_task = if enough { TASK } else { tiles.div_ceil(least).max(1) * MR };
-    let tasks = out.chunks_mut((per_task * size.c_out).max(1)).collect();
-    let pieces: Vec<Option<Partial>> = sweep(tasks, |task, out, _| {
-        let range = task * per_task..task * per_task + out.len() / size.c_out;
+    let tiles = Pieces::even_of_at_most(tiles, TASK.min(tiles.div_ceil(least)));
+    let pieces: Vec<Option<Partial>> = sweep(tiles.split(out, MR * size.c_out), |task, out, _| {
+        let first = tiles.range(task).start * MR;
+        let range = first..first + out.len() / size.c_out;
         run(level, Task { pass, columns, weights, range, out })
     });
     pass.measure.then(|| {

@@ -9,11 +9,11 @@ use super::{
     row_len,
 };
 use crate::kernels::channel_sums;
-use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, split_maps};
+use crate::kernels::conv2d::backward::{Backward, MapGrad, Small, Write, chunk_count, split_maps};
 use crate::kernels::conv2d::load::{Activation, GradTerms};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, run};
-use crate::parallel::sweep;
+use crate::parallel::{Pieces, sweep};
 use crate::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -22,10 +22,6 @@ use std::ops::Range;
 const BLOCK_TILES: usize = 16;
 /// Tiles of a group of images, at least, where there are small images to gather.
 const GROUP_TILES: usize = 32;
-/// The sums of grad_weight may take this many floats in all, but there are at least [`MIN_CHUNKS`] of them.
-const PARTIAL_FLOATS: usize = 1 << 19;
-/// At least this many chunks, so that a few cores find work even with the largest weights.
-const MIN_CHUNKS: usize = 4;
 
 /// Writes the maps' gradients and returns the small ones.
 pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> Small {
@@ -40,18 +36,17 @@ pub fn backward(level: Level, pass: &Backward, mut grad_maps: Vec<MapGrad>) -> S
     let images = (GROUP_TILES / tiles.per_image()).max(1);
     let groups = size.n.div_ceil(images);
     let sums_len: usize = blocks.iter().map(|block| backward_len(block, size.c_out)).sum();
-    let chunks = (PARTIAL_FLOATS / sums_len.max(1)).max(MIN_CHUNKS).min(groups.max(1));
-    let chunk_images = groups.div_ceil(chunks).max(1) * images;
-    let chunks = size.n.div_ceil(chunk_images);
+    let chunked = Pieces::power_of_two(groups, chunk_count(size.macs(), sums_len));
+    let chunks = chunked.count();
     let sums_len = if pass.needs_weight { sums_len } else { 0 };
     // Each chunk zeroes its own sums, while it has them in its cache.
     let mut sums = Tensor::build([chunks, sums_len], |_| {});
-    let mut grads = split_maps(&mut grad_maps, pass.input.maps, chunks, chunk_images * size.h * size.w);
+    let mut grads = split_maps(&mut grad_maps, pass.input.maps, chunked, images * size.h * size.w);
     let shared = Shared { pass, tiles, blocks: &blocks, weights: weights.as_ref().map(Tensor::data), images };
     let pieces = split(sums.data_mut(), std::iter::repeat_n(sums_len, chunks));
     let totals: Vec<Totals> = sweep(grads.iter_mut().zip(pieces).collect(), |chunk, (grads, sums), _| {
-        let first = chunk * chunk_images;
-        let range = first..(first + chunk_images).min(size.n);
+        let groups = chunked.range(chunk);
+        let range = groups.start * images..(groups.end * images).min(size.n);
         run(level, Chunk { shared: &shared, range, grads, sums })
     });
 

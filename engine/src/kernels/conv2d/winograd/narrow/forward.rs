@@ -9,7 +9,7 @@ use crate::kernels::conv2d::forward::Forward;
 use crate::kernels::moments::{self, Partial};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Level, apart, run};
-use crate::parallel::sweep;
+use crate::parallel::{Pieces, sweep};
 use pulp::{Simd, WithSimd};
 
 /// Tiles whose transform is held at a time.
@@ -26,11 +26,12 @@ pub fn forward(level: Level, pass: &Forward, out: &mut [f32]) -> Option<Vec<f32>
     let tiles = Tiles::new(size);
     let (blocks, panels) = (Block::of(pass.input.maps.iter().map(|map| map.1)), panels(size.c_out));
     let weights = pack_forward(level, size, &blocks, &panels, pass.weight);
-    let images = (TASK_TILES / tiles.per_image()).max(1);
+    let images = Pieces::even_of_at_most(size.n, TASK_TILES / tiles.per_image());
     let image_len = size.h * size.w * size.c_out;
     let shared = Shared { pass, tiles, blocks: &blocks, panels: &panels, weights: weights.data() };
-    let pieces: Vec<Option<Partial>> = sweep(out.chunks_mut(images * image_len).collect(), |task, out, _| {
-        run(level, Task { shared: &shared, first: task * images, images: out.len() / image_len, out })
+    let pieces: Vec<Option<Partial>> = sweep(images.split(out, image_len), |task, out, _| {
+        let images = images.range(task);
+        run(level, Task { shared: &shared, first: images.start, images: images.len(), out })
     });
     pass.measure.then(|| {
         let pieces: Vec<Partial> = pieces.into_iter().flatten().collect();
