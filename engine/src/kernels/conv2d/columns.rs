@@ -92,6 +92,12 @@ impl<S: Simd> Vector<S> {
         Vector { start: columns.start(index), len: columns.len(), overlap, kept }
     }
 
+    /// One whose lanes are all channels of its own, from `start` on.
+    #[inline(always)]
+    pub fn whole(start: usize) -> Vector<S> {
+        Vector { start, len: S::F32_LANES, overlap: 0, kept: None }
+    }
+
     /// Whether all lanes are channels of its own.
     #[inline(always)]
     pub fn is_whole(&self) -> bool {

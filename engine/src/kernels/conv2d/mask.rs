@@ -3,6 +3,7 @@
 use super::backward::Write;
 use super::columns::{Columns, Vector};
 use super::load::Activation;
+use crate::kernels::simd::has_many_registers;
 use pulp::Simd;
 
 /// With `v = scale*map + shift` and `t = grad_input * activation'(v)`:
@@ -76,33 +77,72 @@ impl Finish<'_> {
         grad_shift: &mut [f64],
         mask: impl Fn(S, S::f32s, S::f32s) -> S::f32s,
     ) {
-        let Finish { grad_input, stride, start, map, affine, out, write, .. } = self;
-        let channels = grad_scale.len();
-        let columns = Columns::new(channels, S::F32_LANES);
-        let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
-        for index in 0..columns.vectors() {
-            let vector = Vector::new(simd, columns, index);
-            let (scale, shift) = match affine {
-                Some((a, b)) => (vector.read(simd, a, 0), vector.read(simd, b, 0)),
-                None => (one, zero),
+        let columns = Columns::new(grad_scale.len(), S::F32_LANES);
+        let mut job = Vectors { finish: self, pixels, place, grad_scale, grad_shift, mask };
+        // Neighbouring vectors together: a pixel's lines, one after the other, are what memory gives fastest.
+        let whole = |index: usize| Some(Vector::new(simd, columns, index)).filter(Vector::is_whole).is_some();
+        let mut index = 0;
+        while index < columns.vectors() {
+            let together = (index..columns.vectors()).take(4).take_while(|&index| whole(index)).count();
+            index += match together {
+                4 if has_many_registers::<S>() => {
+                    job.run(simd, std::array::from_fn::<_, 4, _>(|i| Vector::whole(columns.start(index + i))));
+                    4
+                }
+                2.. => {
+                    job.run(simd, std::array::from_fn::<_, 2, _>(|i| Vector::whole(columns.start(index + i))));
+                    2
+                }
+                _ => {
+                    job.run(simd, [Vector::new(simd, columns, index)]);
+                    1
+                }
             };
-            let (mut sum_scale, mut sum_shift) = (zero, zero);
-            for pixel in 0..pixels {
-                let at = place(pixel) * channels;
-                let g = vector.read(simd, grad_input, pixel * stride + start);
-                let z = vector.read(simd, map, at);
-                let t = mask(simd, simd.mul_add_f32s(scale, z, shift), g);
-                sum_shift = simd.add_f32s(sum_shift, t);
-                sum_scale = simd.mul_add_f32s(t, z, sum_scale);
+        }
+    }
+}
+
+/// The same for some vectors of channels.
+struct Vectors<'a, 'b, P, M> {
+    finish: Finish<'a>,
+    pixels: usize,
+    place: P,
+    grad_scale: &'b mut [f64],
+    grad_shift: &'b mut [f64],
+    mask: M,
+}
+
+impl<P: Fn(usize) -> usize, M> Vectors<'_, '_, P, M> {
+    #[inline(always)]
+    fn run<S: Simd, const N: usize>(&mut self, simd: S, vectors: [Vector<S>; N])
+    where
+        M: Fn(S, S::f32s, S::f32s) -> S::f32s,
+    {
+        let Finish { grad_input, stride, start, map, affine, ref mut out, write, .. } = self.finish;
+        let channels = self.grad_scale.len();
+        let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
+        let read = |of: Option<&[f32]>, instead| vectors.map(|v| of.map_or(instead, |of| v.read(simd, of, 0)));
+        let (scale, shift) = (read(affine.map(|affine| affine.0), one), read(affine.map(|affine| affine.1), zero));
+        let (mut sum_scale, mut sum_shift) = ([zero; N], [zero; N]);
+        for pixel in 0..self.pixels {
+            let at = (self.place)(pixel) * channels;
+            for i in 0..N {
+                let g = vectors[i].read(simd, grad_input, pixel * stride + start);
+                let z = vectors[i].read(simd, map, at);
+                let t = (self.mask)(simd, simd.mul_add_f32s(scale[i], z, shift[i]), g);
+                sum_shift[i] = simd.add_f32s(sum_shift[i], t);
+                sum_scale[i] = simd.mul_add_f32s(t, z, sum_scale[i]);
                 let g = match write {
-                    Write::Store => simd.mul_f32s(scale, t),
-                    Write::Add => simd.mul_add_f32s(scale, t, vector.read(simd, out, at)),
+                    Write::Store => simd.mul_f32s(scale[i], t),
+                    Write::Add => simd.mul_add_f32s(scale[i], t, vectors[i].read(simd, out, at)),
                 };
-                vector.write(simd, out, at, g);
+                vectors[i].write(simd, out, at, g);
             }
-            if affine.is_some() {
-                vector.add_to(sum_scale, grad_scale);
-                vector.add_to(sum_shift, grad_shift);
+        }
+        if affine.is_some() {
+            for i in 0..N {
+                vectors[i].add_to(sum_scale[i], self.grad_scale);
+                vectors[i].add_to(sum_shift[i], self.grad_shift);
             }
         }
     }

@@ -1,11 +1,11 @@
 //! grad_input and grad_weight.
 
-use super::super::super::backward::{Backward, MapGrad, Small};
+use super::super::super::backward::{Backward, MapGrad, Small, Write};
 use super::super::super::forward::load_inside;
 use super::super::super::load::{grad_row, zero_border};
 use super::super::super::mask;
 use super::super::taps::Taps;
-use super::forward::{clear_missing, images_of, unite};
+use super::forward::{Unite, clear_missing, images_of};
 use super::pairs::{At, Place, pair};
 use super::panels::Product;
 use super::tiles::{Kind, Layout, Transform};
@@ -285,13 +285,21 @@ impl WithSimd for Finish<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> [Vec<f64>; 2] {
-        let Finish { pass, pixels, total, width, start, images, panels, grads } = self;
+        let Finish { pass, pixels, total, width, start, images, panels, mut grads } = self;
         let c_in = pass.size.c_in;
         let mut sums = [vec![0.0; c_in], vec![0.0; c_in]];
-        let length = images.len() * pixels * c_in;
+        let rows = images.start * pixels..images.end * pixels;
+        let unite = |out| {
+            Unite { panels, pixels: total, width, rows: rows.clone(), channels: c_in, out }.with_simd(simd);
+        };
+        if let (true, [Some((out, Write::Store))]) = (pass.input.is_plain(), &mut grads[..]) {
+            unite(out);
+            return sums;
+        }
+        let length = rows.len() * c_in;
         let mut memory = Scratch::new([length]);
         let [grad_input] = memory.split([length]);
-        unite(panels, total, width, images.start * pixels..images.end * pixels, grad_input, c_in);
+        unite(&mut *grad_input);
         let mut first = 0;
         for (&(map, c), grad) in pass.input.maps.iter().zip(grads) {
             let channels = first..first + c;
@@ -308,7 +316,7 @@ impl WithSimd for Finish<'_, '_> {
                 write,
             };
             let [scale, shift] = &mut sums;
-            finish.run(simd, images.len() * pixels, &mut scale[channels.clone()], &mut shift[channels]);
+            finish.run(simd, rows.len(), &mut scale[channels.clone()], &mut shift[channels]);
         }
         sums
     }

@@ -2,6 +2,7 @@
 
 use super::super::super::forward::{Forward, load_inside};
 use super::super::super::load::zero_border;
+use super::super::super::tile::load;
 use super::super::taps::Taps;
 use super::panels::Product;
 use super::tiles::{Kind, Layout, Transform};
@@ -50,7 +51,10 @@ fn of<const T: usize, const W: usize>(level: Level, pass: &Forward, out: &mut [f
         let rows = (ROWS / grid.pixels()).max(1) * grid.pixels();
         let of_rows = parallel::each(out.chunks_mut(rows * size.c_out).collect(), |i, out| {
             let (first, count) = (i * rows, out.len() / size.c_out);
-            unite(panels.data(), pixels, width, first..first + count, out, size.c_out);
+            run(
+                level,
+                Unite { panels: panels.data(), pixels, width, rows: first..first + count, out, channels: size.c_out },
+            );
             finish(pass, block.start * grid.pixels() + first, out);
             pass.measure.then(|| run(level, Measure(out, size.c_out)))
         });
@@ -82,19 +86,33 @@ fn finish(pass: &Forward, first: usize, out: &mut [f32]) {
     }
 }
 
-/// `panels[panel][pixel][width]` as rows of all channels.
-pub(super) fn unite(
-    panels: &[f32],
-    pixels: usize,
-    width: usize,
-    range: Range<usize>,
-    out: &mut [f32],
-    channels: usize,
-) {
-    // Row by row: what is written would otherwise come from memory a line or two at a time.
-    for (row, out) in range.zip(out.chunks_exact_mut(channels)) {
-        for (panel, out) in out.chunks_exact_mut(width).enumerate() {
-            out.copy_from_slice(&panels[(panel * pixels + row) * width..][..width]);
+/// Some rows of all channels, out of `panels[panel][pixel][width]`.
+pub(super) struct Unite<'a> {
+    pub panels: &'a [f32],
+    /// Of each panel.
+    pub pixels: usize,
+    /// Whole vectors.
+    pub width: usize,
+    pub rows: Range<usize>,
+    pub channels: usize,
+    pub out: &'a mut [f32],
+}
+
+impl WithSimd for Unite<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Unite { panels, pixels, width, rows, channels, out } = self;
+        // Row by row: what is written would otherwise come from memory a line or two at a time.
+        for (row, out) in rows.zip(out.chunks_exact_mut(channels)) {
+            for (panel, out) in out.chunks_exact_mut(width).enumerate() {
+                let from = &panels[(panel * pixels + row) * width..][..width];
+                // Vector by vector: a call for each piece costs as much as the piece.
+                for (out, from) in S::as_mut_simd_f32s(out).0.iter_mut().zip(from.chunks_exact(S::F32_LANES)) {
+                    *out = load(simd, from);
+                }
+            }
         }
     }
 }
