@@ -3,7 +3,7 @@
 use super::tile::Rows;
 use crate::kernels::ahead::{Ahead, Lines, ask};
 use crate::kernels::conv2d::columns::Columns;
-use crate::kernels::conv2d::tile::{add_outer, load, tile_rows};
+use crate::kernels::conv2d::tile::{MR, add_outer, load, tile_rows};
 use crate::kernels::simd::apart;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -38,22 +38,10 @@ pub fn outer<S: Simd>(
     (asked, ahead): (usize, &mut Ahead),
 ) {
     let most = tile_rows::<S>();
-    // A few rows at a time, which L1 holds while all tiles take their values.
-    for rows in (0..narrow.count).step_by(PACKED) {
-        let range = rows..(rows + PACKED).min(narrow.count);
-        for (at, len) in tiles(narrow.len, most) {
-            let panel = &mut panels[at * narrow.count..][..len * narrow.count];
-            match len {
-                8 => pack::<8>(narrow, &range, at, panel),
-                7 => pack::<7>(narrow, &range, at, panel),
-                6 => pack::<6>(narrow, &range, at, panel),
-                5 => pack::<5>(narrow, &range, at, panel),
-                4 => pack::<4>(narrow, &range, at, panel),
-                3 => pack::<3>(narrow, &range, at, panel),
-                2 => pack::<2>(narrow, &range, at, panel),
-                _ => pack::<1>(narrow, &range, at, panel),
-            }
-        }
+    match most {
+        8 if narrow.len.is_multiple_of(8) => pack_rows::<8>(narrow, panels),
+        MR if narrow.len.is_multiple_of(MR) => pack_rows::<MR>(narrow, panels),
+        _ => pack_tiles(narrow, most, panels),
     }
     let columns = Columns::new(wide.len, S::F32_LANES);
     let vectors = columns.vectors();
@@ -97,6 +85,39 @@ fn tiles(values: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
         #[inline(always)]
         move |tile| (tile * each + tile.min(more), each + usize::from(tile < more)),
     )
+}
+
+/// Packs tiles of `M` values each, row by row: each row is read once, from one end to the other.
+#[inline(always)]
+fn pack_rows<const M: usize>(narrow: Rows, panels: &mut [f32]) {
+    for (i, row) in narrow.values.chunks(narrow.stride).take(narrow.count).enumerate() {
+        let values = row[..narrow.len].as_chunks::<M>().0;
+        for (values, panel) in values.iter().zip(panels.chunks_exact_mut(M * narrow.count)) {
+            panel.as_chunks_mut::<M>().0[i] = *values;
+        }
+    }
+}
+
+/// Packs [`tiles`] of any size.
+#[inline(always)]
+fn pack_tiles(narrow: Rows, most: usize, panels: &mut [f32]) {
+    // A few rows at a time, which L1 holds while all tiles take their values.
+    for rows in (0..narrow.count).step_by(PACKED) {
+        let range = rows..(rows + PACKED).min(narrow.count);
+        for (at, len) in tiles(narrow.len, most) {
+            let panel = &mut panels[at * narrow.count..][..len * narrow.count];
+            match len {
+                8 => pack::<8>(narrow, &range, at, panel),
+                7 => pack::<7>(narrow, &range, at, panel),
+                6 => pack::<6>(narrow, &range, at, panel),
+                5 => pack::<5>(narrow, &range, at, panel),
+                4 => pack::<4>(narrow, &range, at, panel),
+                3 => pack::<3>(narrow, &range, at, panel),
+                2 => pack::<2>(narrow, &range, at, panel),
+                _ => pack::<1>(narrow, &range, at, panel),
+            }
+        }
+    }
 }
 
 #[inline(always)]
