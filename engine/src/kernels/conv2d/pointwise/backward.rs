@@ -121,7 +121,7 @@ impl SumsOf {
 
 /// Rows of a block: few enough that L1 or near it holds what a tile reads of both operands, and enough for the sums, which each block
 /// reads and writes.
-const BLOCK: usize = 8 * MR;
+const BLOCK: usize = 12 * MR;
 
 /// What all chunks share.
 struct Shared<'a> {
