@@ -90,7 +90,7 @@ const MIN_CHUNKS: usize = 4;
 /// its own, which cost a few of them.
 const CHUNK_MACS: usize = 1 << 24;
 
-/// How many chunks a backward pass has, each with `len` partial sums of grad_weight, whose forward pass takes as long as so many multiply-adds.
+/// How many chunks a backward pass has, each with `len` partial sums of grad_weight, if its forward pass takes as long as `macs` multiply-adds.
 pub fn chunk_count(macs: usize, len: usize) -> usize {
     (macs / CHUNK_MACS).min(PARTIAL_FLOATS / len.max(1)).max(MIN_CHUNKS)
 }
